@@ -1,0 +1,91 @@
+"""The keys under which persons, officers, cases and request ids become tokens; they are files, never in the database.
+
+An identity number has some hundred thousand million values: without a key its digest would be reversed in seconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from audit.model import SearchTokens
+from exchange.canonical import b64url, b64url_decode, canonical, parse_json
+
+_KEY_BYTES: Final = 32
+_SUBJECT: Final = b"subject\x00"
+_OFFICER: Final = b"officer\x00"
+_CASE: Final = b"case\x00"
+_REQUEST: Final = b"request\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKeys:
+    """时段密钥. Held by gateways and the audit's reader only. Raises ValueError without an epoch or with a key not of 32 bytes.
+
+    Search tokens are made under the newest epoch (one begins each year) and looked for under all. Request ids have a key of
+    their own that stays, or an id could be used once more whenever an epoch begins.
+    """
+
+    request_key: bytes = field(repr=False)
+    epochs: Mapping[int, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.epochs or any(len(key) != _KEY_BYTES for key in (self.request_key, *self.epochs.values())):
+            raise ValueError("epoch keys are 32 bytes each, and there is at least one")
+
+    @classmethod
+    def generate(cls, epoch: int = 1) -> EpochKeys:
+        """New keys, with one epoch."""
+        return cls(secrets.token_bytes(_KEY_BYTES), {epoch: secrets.token_bytes(_KEY_BYTES)})
+
+    @classmethod
+    def load(cls, path: Path) -> EpochKeys:
+        """Read a file that `save` wrote. Raises OSError, ValueError or Problem."""
+        document = parse_json(path.read_bytes())
+        epochs = {int(epoch): b64url_decode(key) for epoch, key in document["epochs"].items()}
+        return cls(b64url_decode(document["request_key"]), epochs)
+
+    def save(self, path: Path) -> None:
+        """Write the keys, readable by their owner only; after a crash the file is the old one or the new one."""
+        document = {"request_key": b64url(self.request_key), "epochs": {str(n): b64url(key) for n, key in self.epochs.items()}}
+        draft = path.with_name(f".{path.name}.draft")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(canonical(document))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+
+    def begin_epoch(self) -> EpochKeys:
+        """The same keys and one for a new epoch."""
+        return EpochKeys(self.request_key, {**self.epochs, max(self.epochs) + 1: secrets.token_bytes(_KEY_BYTES)})
+
+    def rid(self, consumer: str, request_id: str) -> bytes:
+        """The digest that stands for a request id of a consumer (its subsystem)."""
+        return hmac.digest(self.request_key, _REQUEST + consumer.encode() + b"\x00" + request_id.encode(), "sha256")
+
+    def tokens(self, *, subject: str | None = None, officer: str | None = None, case: str | None = None) -> SearchTokens:
+        """The tokens that go beside a body written now."""
+        epoch = max(self.epochs)
+        key = self.epochs[epoch]
+        return SearchTokens(
+            epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case)
+        )
+
+    def search_for(
+        self, *, subject: str | None = None, officer: str | None = None, case: str | None = None
+    ) -> list[SearchTokens]:
+        """What to look for: the tokens of the same values under every epoch, newest first."""
+        return [
+            SearchTokens(epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case))
+            for epoch, key in sorted(self.epochs.items(), reverse=True)
+        ]
+
+
+def _token(key: bytes, kind: bytes, value: str | None) -> bytes | None:
+    return None if value is None else hmac.digest(key, kind + value.encode(), "sha256")

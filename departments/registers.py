@@ -1,0 +1,73 @@
+"""PostgreSQL behind a provider: reads permitted columns, and makes access records durable in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from departments.model import DataSet
+from departments.provider import AccessRow
+from departments.store import read_row
+from exchange.batch import BatchWriter, StandingConnection
+from exchange.problem import Problem
+
+_BATCH = 256
+# Sorted, so that two processes of one department that record the same calls wait for each other and never deadlock.
+_RECORD = """
+INSERT INTO access_record (req, consumer, service, right_id, subject_token, names, outcome, record_id)
+SELECT req, consumer, service, right_id, subject_token, string_to_array(names, ','), outcome, record_id
+FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
+  AS row(req, consumer, service, right_id, subject_token, names, outcome, record_id)
+ORDER BY req
+ON CONFLICT (req) DO NOTHING
+RETURNING req
+"""
+
+
+class PostgresRegisters:
+    """登记簿. A department's schema: its data sets' tables and its access record."""
+
+    def __init__(self, pool: asyncpg.Pool, recording: StandingConnection) -> None:
+        """Both connect as the department's own role; access records are written on `recording`."""
+        self._pool, self._recording = pool, recording
+        self._records: BatchWriter[AccessRow, bool, StandingConnection] = BatchWriter(
+            [recording], _record_batch, code="provider-failed", limit=_BATCH
+        )
+
+    async def read(self, data_set: DataSet, subject: str, columns: Sequence[str]) -> Mapping[str, Any] | None:
+        """The named columns of one subject's row, or None. Raises `provider-failed` when the database does not answer."""
+        try:
+            return await read_row(self._pool, data_set, subject, columns)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise Problem("provider-failed", reason=f"register: {type(error).__name__}") from None
+
+    async def record(self, row: AccessRow) -> bool:
+        """Make an access record durable; False if this `req` has one. Raises `provider-failed`, `overloaded`."""
+        return await self._records.put(row)
+
+    async def close(self) -> None:
+        """Finish what is being recorded."""
+        await self._records.close()
+
+    async def ready(self) -> bool:
+        """Whether rows can be read and access records written."""
+        try:
+            return self._recording.available and bool(await self._pool.fetchval("SELECT true"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+
+
+async def _record_batch(connection: StandingConnection, rows: Sequence[AccessRow]) -> list[bool]:
+    """One commit for all that waited; the first of equal requests within a batch is the fresh one."""
+    unique = {row.req: row for row in reversed(rows)}
+    columns = zip(
+        *(
+            (r.req, r.consumer, r.service, r.right_id, r.subject_token, ",".join(r.names), r.outcome, r.record_id)
+            for r in unique.values()
+        ),
+        strict=True,
+    )
+    fresh = {record["req"] for record in await connection.fetch(_RECORD, *map(list, columns))}
+    return [row.req in fresh and unique[row.req] is row for row in rows]

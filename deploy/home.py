@@ -1,0 +1,130 @@
+"""Where one local exchange keeps what it owns: secrets, public keys, logs, data. Outside the repository, private to its user."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.client import EpochKeys
+from departments.client import DEPARTMENTS, Cast
+from deploy.process import write_private
+from exchange.keys import SigningKey
+
+INSTANCE = "CN-YA"
+GATEWAYS = ("gateway-1", "gateway-2")
+CONSUMER = f"{INSTANCE}/GOV/real-estate/transfer"
+BANK = f"{INSTANCE}/COM/anju-bank/lending"
+LOG_ORIGIN = f"yitong.{INSTANCE}/audit"
+
+
+def provider_subsystems() -> dict[str, str]:
+    """Member code to the subsystem (slash form) under which that department provides."""
+    return {member: f"{INSTANCE}/GOV/{member}/{sets[0].subsystem}" for member, sets in DEPARTMENTS.items()}
+
+
+def key_owners() -> dict[str, str]:
+    """File stem of each signing key to the owner it is registered for."""
+    owners = {member: subsystem for member, subsystem in provider_subsystems().items()}
+    owners |= {gateway: gateway for gateway in GATEWAYS}
+    return owners | {"transfer": CONSUMER, "bank": BANK}
+
+
+def default_home() -> Path:
+    """`YITONG_HOME`, or the user's state directory."""
+    named = os.environ.get("YITONG_HOME")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "yitong"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory of one local exchange."""
+
+    root: Path
+
+    @property
+    def secrets(self) -> Path:
+        """Private keys, passwords, seeds: mode 0600."""
+        return self.root / "secrets"
+
+    @property
+    def trust(self) -> Path:
+        """Public keys that others need."""
+        return self.root / "trust"
+
+    @property
+    def logs(self) -> Path:
+        """One file a component."""
+        return self.root / "logs"
+
+    def key_file(self, name: str) -> Path:
+        """The signing key of a component or subsystem."""
+        return self.secrets / f"{name}.pem"
+
+    def key(self, name: str) -> SigningKey:
+        """The same, loaded."""
+        return SigningKey.load(self.key_file(name))
+
+    def make_secrets(self, cast: Cast) -> None:
+        """Make every secret that is not there yet, and write the public halves beside them."""
+        for name in (*key_owners(), "registry", "identity"):
+            _make_key(self.key_file(name), "ES256")
+        _make_key(self.key_file("log"), "Ed25519")
+        for member in DEPARTMENTS:
+            _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
+        if not (self.secrets / "epoch-keys.json").exists():
+            EpochKeys.generate().save(self.secrets / "epoch-keys.json")
+        _make_text(self.secrets / "outway.token", secrets.token_urlsafe(32))
+        self.trust.mkdir(parents=True, exist_ok=True)
+        for name in ("registry", "identity"):
+            (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
+        if not (self.secrets / "accounts.json").exists():
+            write_private(self.secrets / "accounts.json", json.dumps(_accounts(cast), ensure_ascii=False, indent=1))
+
+    def accounts(self) -> dict[str, dict[str, object]]:
+        """The development accounts by name."""
+        entries = json.loads((self.secrets / "accounts.json").read_text(encoding="utf-8"))
+        return {entry["account"]: entry for entry in entries}
+
+
+def _make_key(path: Path, alg: str) -> None:
+    if not path.exists():
+        SigningKey.generate(alg).save(path)
+
+
+def _make_text(path: Path, text: str) -> None:
+    if not path.exists():
+        write_private(path, text)
+
+
+def _accounts(cast: Cast) -> list[dict[str, object]]:
+    """One development account for each role, and the citizens of the story."""
+    real_estate = f"{INSTANCE}/GOV/real-estate"
+    rows: list[tuple[str, str, str | None, str | None, str]] = [
+        ("officer", "officer", real_estate, None, "经办人员"),
+        ("auditor", "auditor", None, None, "审计员"),
+        ("operator", "operator", None, None, "运维员"),
+        ("security", "security", None, None, "安全管理员"),
+        ("registrar", "registrar", None, None, "共享主管部门"),
+        ("integrator", "integrator", real_estate, None, "对接人员"),
+        ("supervisor", "supervisor", None, None, "督办"),
+        ("agent", "agent", None, cast.buying_firm.id, "企业经办人"),
+        ("citizen", "citizen", None, cast.buyer.id, cast.buyer.name),
+        ("guardian", "citizen", None, cast.guardian.id, cast.guardian.name),
+        ("stranger", "citizen", None, cast.seller.id, cast.seller.name),
+    ]
+    return [
+        {
+            "account": account,
+            "password": secrets.token_urlsafe(12),
+            "roles": [role],
+            "member": member,
+            "subject": subject,
+            "name": name,
+        }
+        for account, role, member, subject, name in rows
+    ]

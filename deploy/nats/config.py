@@ -1,0 +1,59 @@
+"""The configuration file of a nats-server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.nats.users import NatsUser
+
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+
+
+def server_config(name: str, *, host: str, port: int, store: Path, users: Sequence[NatsUser], max_file_store: str = "2GB") -> str:
+    """Return the text of the file.
+
+    `sync_interval: always` is what makes a JetStream acknowledgement mean "on the disk". There is no monitoring port, no
+    websocket, MQTT or leaf node listener and no `no_auth_user`: who does not prove an NKey is not on the bus.
+    """
+    rows = "\n".join(f"      {_user(user)}" for user in users)
+    return f"""\
+server_name: {_quoted(name)}
+listen: {_quoted(f"{host}:{port}")}
+max_payload: {MAX_PAYLOAD_BYTES}
+max_connections: 1000
+write_deadline: "5s"
+lame_duck_duration: "30s"
+lame_duck_grace_period: "2s"
+logtime_utc: true
+jetstream {{
+  store_dir: {_quoted(str(store))}
+  sync_interval: always
+  max_file_store: {max_file_store}
+}}
+accounts {{
+  SYS {{ users: [] }}
+  EXCHANGE {{
+    jetstream: enabled
+    users: [
+{rows}
+    ]
+  }}
+}}
+system_account: SYS
+"""
+
+
+def _user(user: NatsUser) -> str:
+    said, heard = _list("publish", user.permission.publish), _list("subscribe", user.permission.subscribe)
+    return f"{{ nkey: {user.public_key}, permissions: {{ {said}, {heard} }} }}"
+
+
+def _list(verb: str, subjects: Sequence[str]) -> str:
+    # An empty list of what is allowed would mean everything.
+    return f"{verb}: {{ allow: {json.dumps(list(subjects))} }}" if subjects else f'{verb}: {{ deny: [">"] }}'
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

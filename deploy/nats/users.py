@@ -1,0 +1,96 @@
+"""Who may say and hear what on the bus: one NKey user per process kind, with the least permission.
+
+A user that may publish on a subject cannot thereby read it, and nobody but its owner may read an inbox. No user may
+speak to JetStream's own API, and none is allowed to answer on whatever subject a message names (`allow_responses`),
+because that would lift the limits of its publish list.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nkeys
+
+from deploy.process import write_private
+from exchange.identifiers import MemberId
+from exchange.subjects import (
+    CHECKPOINT_PUBLISHED,
+    CONSENT_CHANGED,
+    KEYS_CHANGED,
+    PREFIX,
+    SNAPSHOT_CHANGED,
+    reply_inbox,
+    requests_of_member,
+)
+
+INSTANCE = "CN-YA"
+MEMBER_CLASS = "GOV"
+DEPARTMENTS = ("public-security", "tax", "social-security", "market-regulation", "real-estate")
+GATEWAYS = (1, 2)
+ANNOUNCEMENTS = f"{PREFIX}.ctl.>"
+
+
+@dataclass(frozen=True, slots=True)
+class NatsPermission:
+    """What one user may publish and subscribe to, in NATS subject patterns."""
+
+    name: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    inbox_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsUser:
+    """A permission together with the public NKey that proves to be its user; the seed lies in `seed_file`."""
+
+    permission: NatsPermission
+    public_key: str
+    seed_file: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the component."""
+        return self.permission.name
+
+
+def gateway(number: int) -> NatsPermission:
+    """Ask every department, hear every announcement, read only this gateway's own answers."""
+    return _permission(f"gateway-{number}", publish=(f"{PREFIX}.req.>",), subscribe=(ANNOUNCEMENTS,))
+
+
+def department(member: str) -> NatsPermission:
+    """Hear requests to this member only, and answer gateways."""
+    requests = requests_of_member(MemberId(INSTANCE, MEMBER_CLASS, member))
+    return _permission(member, publish=("_INBOX.gateway.>",), subscribe=(requests, ANNOUNCEMENTS))
+
+
+def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> NatsPermission:
+    inbox = reply_inbox(name)
+    return NatsPermission(name, publish, (*subscribe, f"{inbox}.>"), inbox)
+
+
+PERMISSIONS: tuple[NatsPermission, ...] = (
+    *(gateway(number) for number in GATEWAYS),
+    *(department(member) for member in DEPARTMENTS),
+    _permission("identity", publish=(KEYS_CHANGED, CONSENT_CHANGED)),
+    _permission("registry", publish=(SNAPSHOT_CHANGED,), subscribe=(KEYS_CHANGED,)),
+    _permission("integrator", publish=(CHECKPOINT_PUBLISHED,)),
+)
+
+
+def load_users(directory: Path, permissions: Iterable[NatsPermission] = PERMISSIONS) -> tuple[NatsUser, ...]:
+    """Return the users, making the seed `<directory>/<name>.nkey` of each that has none yet."""
+    users = []
+    for permission in permissions:
+        seed_file = directory / f"{permission.name}.nkey"
+        if not seed_file.exists():
+            seed = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
+            write_private(seed_file, seed.decode() if isinstance(seed, bytes) else seed)
+        pair = nkeys.from_seed(bytearray(seed_file.read_bytes().strip()))
+        users.append(NatsUser(permission, pair.public_key.decode(), seed_file))
+        pair.wipe()
+    return tuple(users)

@@ -1,0 +1,65 @@
+"""The only door to time: everything that must be tested against a date takes a `Clock`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+EARLIEST_RFC3339_LENGTH = len("2026-01-01T00:00:00Z")
+
+
+class Clock(Protocol):
+    """Where a component reads the time."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+class ManualClock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self, at: float) -> None:
+        """Start at `at`, unix seconds."""
+        self._at = at
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return self._at
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return int(self._at * 1000)
+
+    def advance(self, seconds: float) -> None:
+        """Move forward, or back with a negative number."""
+        self._at += seconds
+
+
+def rfc3339(unix_seconds: float) -> str:
+    """UTC with a `Z`, whole seconds (RFC 3339)."""
+    return datetime.fromtimestamp(int(unix_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Unix seconds of an RFC 3339 UTC time; raises ValueError for any other form."""
+    if len(text) < EARLIEST_RFC3339_LENGTH or not text.endswith("Z"):
+        raise ValueError("not an RFC 3339 time in UTC")
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,219 @@
+"""The FastAPI shell that every HTTP component wears: problems, request ids, limits, health, metrics, no stack in an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exchange.log import get_logger
+from exchange.problem import PROBLEMS, Problem
+
+MAX_BODY_BYTES = 1_048_576
+REQUEST_SECONDS = 30
+BODY_SECONDS = 10
+
+log = get_logger(__name__)
+
+_BY_STATUS = {401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+
+
+def problem_media_type(accept: str) -> str:
+    """`application/problem+json`, or `application/json` for a client that takes only that."""
+    wants_plain = "application/json" in accept and "problem+json" not in accept and "*/*" not in accept
+    return "application/json" if wants_plain else "application/problem+json"
+
+
+def prefers_chinese(accept_language: str) -> bool:
+    """Whether the first language that a client names is Chinese."""
+    return accept_language.strip().lower().startswith("zh")
+
+
+def render_problem(
+    problem: Problem, request_id: str | None, *, accept: str = "", language: str = "", data_left: bool = False
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of a problem document (RFC 9457) that X-Road clients understand as well."""
+    tongue = "zh" if prefers_chinese(language) else "en"
+    body = orjson.dumps(problem.document(request_id, data_left=data_left, language=tongue))
+    headers = [
+        (b"content-type", problem_media_type(accept).encode("ascii")),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"x-road-error", problem.kind.xroad_type.encode("ascii")),
+        (b"cache-control", b"no-store"),
+    ]
+    if problem.code in ("quota-exceeded", "overloaded"):
+        headers.append((b"retry-after", str(problem.extra.get("retry_after", 1)).encode("ascii")))
+    return problem.status, headers, body
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
+    """The same for FastAPI's own routes."""
+    request_id = getattr(request.state, "request_id", None)
+    status, headers, body = render_problem(
+        problem, request_id, accept=request.headers.get("accept", ""), language=request.headers.get("accept-language", "")
+    )
+    return Response(body, status, headers={k.decode(): v.decode() for k, v in headers if k != b"content-length"})
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    log.info("problem", code=error.code, reason=error.reason, request_id=getattr(request.state, "request_id", None))
+    return problem_response(request, error)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return problem_response(request, Problem(_BY_STATUS.get(status, "malformed-request" if status < 500 else "internal")))
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    """Name the places that are wrong, never the values: they may be personal."""
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    places = sorted({".".join(str(part) for part in item["loc"] if isinstance(part, str | int))[:80] for item in errors})
+    return problem_response(request, Problem("malformed-request", f"wrong or missing: {', '.join(places[:10])}"))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected", error=type(error).__name__, request_id=getattr(request.state, "request_id", None), exc_info=error)
+    return problem_response(request, Problem("internal"))
+
+
+class _Shell:
+    """ASGI middleware: request id, a limit for the body and for the time, metrics by route template."""
+
+    def __init__(self, app: ASGIApp, *, metrics: CollectorRegistry) -> None:
+        self._app = app
+        self._requests = Counter("http_requests", "Requests by route and status", ["route", "status"], registry=metrics)
+        self._seconds = Histogram("http_request_seconds", "Time to answer", ["route"], registry=metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode("ascii")))
+            await send(message)
+
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._app(scope, _limited(receive), send_with_id)
+        except TimeoutError:
+            await _send_problem(send_with_id, Problem("deadline-exceeded"), request_id)
+        except Problem as problem:
+            await _send_problem(send_with_id, problem, request_id)
+        finally:
+            route = getattr(scope.get("route"), "path", "-")
+            self._requests.labels(route, str(status)).inc()
+            self._seconds.labels(route).observe(time.perf_counter() - started)
+
+
+def _limited(receive: Receive) -> Receive:
+    seen = 0
+
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MAX_BODY_BYTES:
+            raise Problem("too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        return message
+
+    return limited
+
+
+async def _send_problem(send: Send, problem: Problem, request_id: str) -> None:
+    status, headers, body = render_problem(problem, request_id)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def create_app(
+    title: str,
+    *,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Any]] | None = None,
+    ready: Callable[[], Awaitable[bool]] | None = None,
+    description: str = "",
+) -> FastAPI:
+    """A FastAPI app with problems, ids, limits, `/health/live`, `/health/ready`, `/metrics` and no documentation routes.
+
+    `ready` says whether the component can do its work now. The metrics registry is at `app.state.metrics`.
+    """
+    app = FastAPI(
+        title=title, description=description, version="1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    metrics = CollectorRegistry()
+    app.state.metrics = metrics
+    app.add_middleware(_Shell, metrics=metrics)
+    for kind, responder in (
+        (Problem, _on_problem),
+        (HTTPException, _on_http),
+        (RequestValidationError, _on_validation),
+        (Exception, _on_unexpected),
+    ):
+        app.add_exception_handler(kind, responder)
+
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def is_ready() -> Response:
+        good = ready is None or await ready()
+        return Response(
+            orjson.dumps({"status": "ok" if good else "not-ready"}), 200 if good else 503, media_type="application/json"
+        )
+
+    @app.get("/metrics", include_in_schema=False)
+    async def show_metrics() -> PlainTextResponse:
+        return PlainTextResponse(generate_latest(metrics))
+
+    return app
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the problems that an endpoint can answer with."""
+    by_status: dict[int | str, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    return {
+        status: {"description": ", ".join(names), "content": {"application/problem+json": {}}} for status, names in by_status.items()
+    }
+
+
+def serve(app: ASGIApp, *, host: str, port: int, backlog: int = 2048) -> None:
+    """Run an ASGI app under uvicorn (uvloop, httptools) until SIGTERM; requests under way are finished first."""
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=backlog,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=65_536,
+    )

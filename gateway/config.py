@@ -1,0 +1,71 @@
+"""Settings of a gateway process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a gateway must be told; secrets are paths of files."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    instance: str = "CN-YA"
+    """The exchange instance."""
+    gateway_id: str
+    """Name of this gateway, as registered: `gateway-1`."""
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: int
+    """Port it listens on."""
+    database_url: str
+    """PostgreSQL as role yitong_gateway, without password: the release function and nothing else."""
+    database_password_file: Path | None = None
+    """File with the role's password."""
+    release_connections: int = 2
+    """Connections on which releases are placed."""
+    nats_url: str
+    """NATS server."""
+    nats_seed_file: Path | None = None
+    """File with the NKey seed."""
+    signing_key_file: Path
+    """PKCS#8 PEM of the gateway's key."""
+    epoch_keys_file: Path
+    """The keys of search tokens and request digests (`audit.client.EpochKeys`)."""
+    registry_url: str
+    """Where snapshots come from."""
+    registry_key_file: Path
+    """The registry's public JWK: the one anchor of trust."""
+    identity_url: str
+    """Where consent grants are fetched."""
+    deadline_seconds: float = 5.0
+    """How long a request may take, provider included."""
+    max_under_way: int = 512
+    """Requests under way at most; above that the answer is `overloaded` at once."""
+    log_level: str = "info"
+    """debug | info | warning | error."""
+
+
+class OutwaySettings(BaseSettings):
+    """What an outway must be told."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    """Loopback only: systems of the department's own network reach it through a tunnel or the unix socket."""
+    port: int = 0
+    """Port, if no unix socket is used."""
+    socket: Path | None = None
+    """Unix socket instead of a port."""
+    gateway_urls: str
+    """Gateways, separated by commas; the next one is tried when one cannot be reached."""
+    systems_file: Path
+    """JSON: the local systems with token file, subsystem, key file, services and default purpose."""
+    registry_url: str
+    """Where snapshots come from."""
+    registry_key_file: Path
+    """The registry's public JWK."""
+    log_level: str = "info"
+    """debug | info | warning | error."""

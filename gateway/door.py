@@ -1,0 +1,176 @@
+"""The data door `/r1/…` as a plain ASGI endpoint: bytes in, one use case, bytes out. No framework stands on this path."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from base64 import b64encode
+from urllib.parse import quote
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exchange.clock import rfc3339
+from exchange.envelope import HttpRequest
+from exchange.log import get_logger
+from exchange.problem import Problem
+from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES, parse_service_path
+from exchange.web import render_problem
+from gateway.disclose import Disclosed, Gateway, Outcome, disclose
+
+BODY_SECONDS = 10
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16_384
+MAX_PATH_BYTES = 512
+SD_JWT = "application/sd-jwt"
+
+log = get_logger(__name__)
+
+
+class DataDoor:
+    """Serves `POST /r1/…` and hands everything else to the control-plane app."""
+
+    def __init__(self, control: ASGIApp) -> None:
+        """`control` is the FastAPI app; the door stays shut until `open`."""
+        self._control = control
+        self._gateway: Gateway | None = None
+        self._free = 0
+
+    def open(self, gateway: Gateway, max_under_way: int) -> None:
+        """Begin to serve, at most `max_under_way` requests at a time."""
+        self._gateway, self._free = gateway, max_under_way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "http" and scope["path"].startswith(DATA_PREFIX):
+            await self._serve(scope, receive, send)
+        else:
+            await self._control(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        request_id = next((value for name, value in headers if name == "x-road-id"), None)
+        accept = next((value for name, value in headers if name == "accept"), "")
+        language = next((value for name, value in headers if name == "accept-language"), "")
+        peer = (scope.get("client") or ("unknown", 0))[0]
+        outcome: Outcome | None = None
+        self._free -= 1
+        try:
+            if self._gateway is None or self._free < 0:
+                raise Problem("overloaded")
+            request = await _read(scope, headers, receive)
+            outcome = await disclose(self._gateway, request, peer=peer)
+            status, answer_headers, body = 200, *_render(outcome, accept)
+        except Problem as problem:
+            if problem.reason:
+                log.info("refused", code=problem.code, reason=problem.reason)
+            data_left = bool(problem.extra.pop("data_left", False))
+            shown_id = request_id if request_id and len(request_id) <= 128 and request_id.isascii() else None
+            status, answer_headers, body = render_problem(problem, shown_id, accept=accept, language=language, data_left=data_left)
+        except Exception as error:  # noqa: BLE001 - nothing of a stack leaves, whatever it was
+            log.error("unexpected", error=type(error).__name__, exc_info=error)
+            status, answer_headers, body = render_problem(Problem("internal"), None, accept=accept, language=language)
+        finally:
+            self._free += 1
+        await _send(send, status, answer_headers, body)
+        if outcome is not None and self._gateway is not None:
+            self._gateway.outcomes.sent(outcome.serials)
+
+
+async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> HttpRequest:
+    """The whole request within its limits. Raises `malformed-request`, `too-large`, `method-not-allowed`, `deadline-exceeded`."""
+    if scope["method"] != "POST":
+        raise Problem("method-not-allowed", "a data service takes POST only: the subject stands in the body")
+    path = (scope.get("raw_path") or quote(scope["path"]).encode("ascii")).split(b"?", 1)[0]
+    if len(path) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
+        raise Problem("too-large", "the path is too long or there are too many headers")
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise Problem("too-large", "the headers are too large")
+    if any(name == "content-encoding" for name, _ in headers):
+        raise Problem("malformed-request", "a compressed body is not accepted")
+    authority = next((value for name, value in headers if name == "host"), "").lower()
+    body = await _read_body(receive)
+    return HttpRequest("POST", path.decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body)
+
+
+async def _read_body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message: Message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem("malformed-request", "the connection was closed before the body was complete")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > MAX_REQUEST_BYTES:
+                    raise Problem("too-large", f"the body is larger than {MAX_REQUEST_BYTES} bytes")
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Problem("deadline-exceeded", "the body did not arrive in time") from None
+    return b"".join(chunks)
+
+
+def request_hash(request: HttpRequest) -> str:
+    """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), or of SHA-512(head) without a body, over names as received, in lower case.
+
+    X-Road's formula; not comparable with what a Security Server computes, which sees the names' original case.
+    """
+    target = request.path + (f"?{request.query}" if request.query else "")
+    head = f"{request.method}\r\n{target}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in request.headers)
+    digest = hashlib.sha512(head.encode("utf-8")).digest()
+    if request.body:
+        digest = hashlib.sha512(digest + hashlib.sha512(request.body).digest()).digest()
+    return b64encode(digest).decode("ascii")
+
+
+def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body: the presentation itself, or JSON with the data read out and the presentation beside it."""
+    plain = SD_JWT in accept and not outcome.batch
+    if plain:
+        body, media = outcome.answers[0].presentation.encode("ascii"), SD_JWT
+    else:
+        documents = [answer_document(answer) for answer in outcome.answers]
+        body, media = orjson.dumps(documents if outcome.batch else documents[0]), "application/json"
+    service, consumer = outcome.headers.service, outcome.headers.consumer
+    texts = {
+        "content-type": media,
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "x-road-id": outcome.headers.request_id,
+        "x-road-client": str(consumer),
+        "x-road-service": str(service),
+        "x-road-request-id": outcome.exchange_id,
+        "x-road-request-hash": request_hash(outcome.request),
+    }
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in texts.items()], body
+
+
+def answer_document(answer: Disclosed | Problem) -> dict[str, object]:
+    """The convenient JSON view of one answer; whoever must be sure reads `receipt` instead. A problem in a batch stays one."""
+    if isinstance(answer, Problem):
+        return answer.document()
+    record, shown = answer.record, answer.shown
+    return {
+        "found": record.claims.found,
+        "data": {name: value for form in ("items", "masked") for name, value in shown.values(form).items()},
+        "facts": {name: value["holds"] for name, value in shown.values("facts").items()},
+        "masked": sorted(shown.values("masked")),
+        "withheld": dict(answer.withheld),
+        "provenance": {
+            "provider": record.claims.issuer,
+            "service": record.claims.service,
+            "schema": record.claims.schema,
+            "record": record.claims.record_id,
+            "issued_at": rfc3339(record.claims.issued_at),
+        },
+        "receipt": answer.presentation,
+    }
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

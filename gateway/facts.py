@@ -1,0 +1,64 @@
+"""Gathering what a decision rests on: from the snapshot in memory and, where a right asks for consent, from identity."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from exchange.envelope import SignedRequest
+from exchange.keys import VerifyKey
+from exchange.problem import Problem
+from exchange.question import Question
+from gateway.model import ConsentFact, Facts
+from identity.client import ConsentSource, verify_grant
+from registry.client import Snapshot
+
+CHINA = timezone(timedelta(hours=8))
+
+
+def active_key(snapshot: Snapshot, kid: str, *, owner: str, now: float) -> VerifyKey | None:
+    """The registered key of that owner if it may be relied on now."""
+    entry = snapshot.key(kid)
+    if entry is None or entry.owner != owner or entry.revoked or not entry.valid_from <= now < entry.valid_until:
+        return None
+    return entry.key
+
+
+def registered_key(snapshot: Snapshot, kid: str, *, owner: str) -> VerifyKey | None:
+    """The registered key of that owner whether or not it is active: `decide` says which, once the signature holds."""
+    entry = snapshot.key(kid)
+    return entry.key if entry is not None and entry.owner == owner else None
+
+
+async def gather_facts(
+    consents: ConsentSource, snapshot: Snapshot, question: Question, signed: SignedRequest, now: float
+) -> Facts:
+    """The facts for one question at `now` (unix seconds). Raises `identity-unavailable` when a consent cannot be looked up."""
+    headers = question.headers
+    key = snapshot.key(signed.key.kid)
+    rights = snapshot.rights(headers.consumer, headers.service)
+    local = datetime.fromtimestamp(now, UTC).astimezone(CHINA)
+    return Facts(
+        now=now,
+        minute_of_day=local.hour * 60 + local.minute,
+        consumer_active=snapshot.is_active(headers.consumer),
+        provider_active=snapshot.is_active(headers.service.subsystem),
+        key_active=active_key(snapshot, signed.key.kid, owner=str(headers.consumer), now=now) is not None,
+        key_valid_until=0.0 if key is None else key.valid_until,
+        service=snapshot.service(headers.service),
+        purpose_known=snapshot.purpose(headers.purpose) is not None,
+        rights=rights,
+        consent=await _consent(consents, snapshot, question) if any(right.by_consent for right in rights) else None,
+    )
+
+
+async def _consent(consents: ConsentSource, snapshot: Snapshot, question: Question) -> ConsentFact | None:
+    """The named consent, its signature verified; None when there is none or it does not verify."""
+    wanted = question.headers.consent
+    found = await consents.get(wanted) if wanted is not None else None
+    if found is None or wanted is None:
+        return None
+    try:
+        grant = verify_grant(found.grant_jws, snapshot.consent_key)
+    except Problem:
+        return None
+    return ConsentFact(wanted, grant, found.grant_jws, found.blind, found.state) if grant.id == wanted else None

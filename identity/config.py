@@ -1,0 +1,56 @@
+"""Settings of the identity process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT = "development"
+
+
+class Settings(BaseSettings):
+    """What identity must be told; secrets are paths of files."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    environment: str = "production"
+    """`development` allows the embedded certificate authority and issuer; anything else refuses them."""
+    instance: str = "CN-YA"
+    """The exchange instance."""
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: int = 8201
+    """Port it listens on."""
+    database_url: str
+    """PostgreSQL as role yitong_identity, without password."""
+    database_password_file: Path | None = None
+    """File with the role's password."""
+    nats_url: str | None = None
+    """NATS server on which changes are announced; nothing is announced without one."""
+    nats_seed_file: Path | None = None
+    """File with the NKey seed."""
+    signing_key_file: Path
+    """PKCS#8 PEM of the key that signs consent grants; made at the first start."""
+    ca_key_file: Path
+    """PKCS#8 PEM of the certificate authority's key; made at the first start in development, must exist otherwise."""
+    ca_certificate_file: Path
+    """PEM of the certificate authority's certificate; as above."""
+    certificate_days: int = 365
+    """How long an enrolled key is valid."""
+    issuer_url: str
+    """`iss` of people's access tokens."""
+    token_audience: str = "yitong"
+    """`aud` of people's access tokens."""
+    jwks_url: str | None = None
+    """Where the issuer's keys are; None with the embedded issuer, whose keys are at hand."""
+    accounts_file: Path | None = None
+    """JSON accounts of the embedded issuer, mode 0600; naming one outside development is refused."""
+    token_key_file: Path | None = None
+    """PKCS#8 PEM with which the embedded issuer signs tokens; made at the first start."""
+    policy_file: Path | None = None
+    """JSON rows over the defaults of the policy table."""
+    settle_seconds: float = 30.0
+    """How often what has run out is written down."""
+    log_level: str = "info"
+    """debug | info | warning | error."""

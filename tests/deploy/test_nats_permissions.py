@@ -1,0 +1,156 @@
+"""What each component may say and hear on the bus, tried against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nats
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from deploy.nats.users import DEPARTMENTS, PERMISSIONS
+from exchange.subjects import CHECKPOINT_PUBLISHED, CONSENT_CHANGED, KEYS_CHANGED, SNAPSHOT_CHANGED
+from tests.support.bus import TestBus
+
+REQUEST = "ex.v1.req.CN-YA.GOV.{}.population.resident-identity"
+COMPONENTS = [permission.name for permission in PERMISSIONS]
+GATEWAYS = ("gateway-1", "gateway-2")
+ANNOUNCEMENTS = {
+    KEYS_CHANGED: ("identity",),
+    CONSENT_CHANGED: ("identity",),
+    SNAPSHOT_CHANGED: ("registry",),
+    CHECKPOINT_PUBLISHED: ("integrator",),
+}
+# Nobody may say these: JetStream's and the server's own subjects, other people's inboxes, and everything outside the plan.
+NEVER_SAID = (
+    "$JS.API.INFO",
+    "$JS.API.STREAM.CREATE.x",
+    "$JS.ACK.x.y.1.1.1.1.1",
+    "$SYS.REQ.SERVER.PING",
+    "$SRV.PING",
+    "other",
+    "ex.v2.x",
+)
+NEVER_HEARD = (
+    ">",
+    "$JS.>",
+    "$SYS.>",
+    "_INBOX.>",
+    "_INBOX.*.>",
+    "_INBOX.gateway.>",
+    "ex.>",
+    "ex.v1.req.>",
+    "ex.v1.*.>",
+    "ex.v1.evt.>",
+)
+
+
+@dataclass(slots=True)
+class Trial:
+    """A connection that takes note of what the server refuses it."""
+
+    client: Client
+    refusals: list[str] = field(default_factory=list)
+
+    async def may_publish(self, subject: str) -> bool:
+        return await self._tried(lambda: self.client.publish(subject, b"trial"))
+
+    async def may_subscribe(self, subject: str, queue: str = "") -> bool:
+        return await self._tried(lambda: self.client.subscribe(subject, queue=queue))
+
+    async def _tried(self, attempt: Callable[[], object]) -> bool:
+        before = len(self.refusals)
+        await attempt()  # type: ignore[misc]
+        # The server answers in order, so its refusal comes before the answer to a later ping. The first flush may send its
+        # ping ahead of what is waiting to be sent; the second comes after it.
+        await self.client.flush()
+        await self.client.flush()
+        return len(self.refusals) == before
+
+
+@asynccontextmanager
+async def speaking_as(bus: TestBus, component: str) -> AsyncIterator[Trial]:
+    refusals: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refusals.append(str(error))
+
+    client = await bus.connect(component, error_cb=note)
+    try:
+        yield Trial(client, refusals)
+    finally:
+        await client.close()
+
+
+@pytest.mark.invariant("I-50")
+@pytest.mark.parametrize("component", COMPONENTS)
+async def test_a_component_says_only_what_is_its_own(nats_server: TestBus, component: str) -> None:
+    allowed = {
+        **dict.fromkeys(NEVER_SAID, ()),
+        **{REQUEST.format(member): GATEWAYS for member in DEPARTMENTS},
+        **{f"_INBOX.{name}.abc": () for name in ("tax", "identity", "registry", "integrator")},
+        **dict.fromkeys(("_INBOX.gateway.1.abc", "_INBOX.gateway.2.abc"), DEPARTMENTS),
+        **ANNOUNCEMENTS,
+    }
+    async with speaking_as(nats_server, component) as trial:
+        got = {subject: await trial.may_publish(subject) for subject in allowed}
+    assert got == {subject: component in speakers for subject, speakers in allowed.items()}
+
+
+@pytest.mark.invariant("I-50")
+@pytest.mark.parametrize("component", COMPONENTS)
+async def test_a_component_hears_only_what_is_meant_for_it(nats_server: TestBus, component: str) -> None:
+    everybody_told = (*GATEWAYS, *DEPARTMENTS)
+    inboxes = {name: nats_server.inbox_prefix(name) for name in COMPONENTS}
+    allowed = {
+        **dict.fromkeys(NEVER_HEARD, ()),
+        **{REQUEST.format(member): (member,) for member in DEPARTMENTS},
+        **{f"ex.v1.req.CN-YA.GOV.{member}.>": (member,) for member in DEPARTMENTS},
+        **{f"{inbox}.>": (name,) for name, inbox in inboxes.items()},
+        "ex.v1.ctl.>": everybody_told,
+        KEYS_CHANGED: (*everybody_told, "registry"),
+    }
+    async with speaking_as(nats_server, component) as trial:
+        got = {subject: await trial.may_subscribe(subject) for subject in allowed}
+        if component in DEPARTMENTS:
+            assert await trial.may_subscribe(REQUEST.format(component), queue="providers")
+    assert got == {subject: component in hearers for subject, hearers in allowed.items()}
+
+
+async def test_a_request_is_answered_and_nobody_else_reads_the_answer(nats_server: TestBus) -> None:
+    async with (
+        speaking_as(nats_server, "gateway-1") as asking,
+        speaking_as(nats_server, "gateway-2") as other,
+        speaking_as(nats_server, "tax") as tax,
+    ):
+        subject = REQUEST.format("tax")
+        heard = await tax.client.subscribe(subject, queue="providers")
+        await tax.client.flush()
+        assert not await other.may_subscribe("_INBOX.gateway.1.>")
+        waiting = asyncio.ensure_future(asking.client.request(subject, b"question", timeout=5))
+        question = await heard.next_msg(timeout=5)
+        assert question.reply.startswith("_INBOX.gateway.1.")
+        await question.respond(b"answer")
+        assert (await waiting).data == b"answer"
+
+
+async def test_who_proves_no_key_is_not_on_the_bus(nats_server: TestBus, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.write_text("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY")
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(nats_server.url, allow_reconnect=False)
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(nats_server.url, nkeys_seed=str(stranger), allow_reconnect=False)
+
+
+def test_no_user_may_answer_on_any_subject_it_is_told(nats_server: TestBus) -> None:
+    config = (nats_server.server.directory / "nats-server.conf").read_text()
+    assert "allow_responses" not in config
+    assert "no_auth_user" not in config
+    assert "http" not in config
+    assert "sync_interval: always" in config

@@ -1,0 +1,46 @@
+"""The real nats-server as tests use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+
+from deploy.nats.users import NatsUser
+from deploy.servers import NatsServer
+
+
+@dataclass(frozen=True, slots=True)
+class TestBus:
+    """A running nats-server and its users by component name."""
+
+    __test__ = False
+
+    server: NatsServer
+    users: Mapping[str, NatsUser]
+
+    @property
+    def url(self) -> str:
+        """Address of the server."""
+        return self.server.url
+
+    def seed_file(self, component: str) -> Path:
+        """Return the file with the NKey seed of a component."""
+        return self.users[component].seed_file
+
+    def inbox_prefix(self, component: str) -> str:
+        """Return the only inbox prefix the component may subscribe to."""
+        return self.users[component].permission.inbox_prefix
+
+    async def connect(self, component: str, **options: Any) -> Client:
+        """Return a connection that speaks as `component`; the caller closes it. `options` are those of nats.connect."""
+        return await nats.connect(
+            self.url,
+            nkeys_seed_str=self.seed_file(component).read_text(encoding="utf-8").strip(),
+            inbox_prefix=self.inbox_prefix(component).encode(),
+            **{"max_reconnect_attempts": -1, "connect_timeout": 5, **options},
+        )

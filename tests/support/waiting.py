@@ -1,0 +1,17 @@
+"""Waiting for what another process brings about, without guessing how long it takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+LIMIT_S = 60.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return as soon as something holds. Fails after a minute, which only serves to end a broken test."""
+    pause, deadline = threading.Event(), time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        pause.wait(0.02)
