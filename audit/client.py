@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from audit.append import EntryDesk
+from audit.auditor_client import AuditClient
 from audit.entries import (
     blinded,
     commit_body,
@@ -40,16 +41,22 @@ from audit.model import (
     SearchTokens,
     Verdict,
 )
+from audit.note import VerifierKey
 from audit.release import ReleaseDesk
+from audit.search import EntryLine, SearchPage, SearchRequest
 from audit.store import NotDurable
 from audit.tree import hash_leaf
+from audit.verify import ReceiptFile, VerificationReport, load_trust, verify_receipt
+from audit.verify import describe as describe_report
 
 __all__ = [
     "MAX_BATCH",
     "Answer",
+    "AuditClient",
     "Content",
     "EntryDesk",
     "EntryKind",
+    "EntryLine",
     "EntryRow",
     "EpochKeys",
     "FenceDesk",
@@ -62,14 +69,21 @@ __all__ = [
     "OpenFence",
     "OutcomeRow",
     "PlacedRelease",
+    "ReceiptFile",
     "RecordedDenial",
     "ReleaseDesk",
     "ReleaseRow",
+    "SearchPage",
+    "SearchRequest",
     "SearchTokens",
     "Verdict",
+    "VerificationReport",
+    "VerifierKey",
     "blinded",
     "commit_body",
+    "describe_report",
     "hash_leaf",
+    "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
     "make_fence_leaf",
@@ -82,4 +96,5 @@ __all__ = [
     "make_release_leaf",
     "new_blind",
     "plain_body",
+    "verify_receipt",
 ]

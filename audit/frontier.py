@@ -1,8 +1,8 @@
 """Roots a second time, from leaf hashes alone: the check on `tree` before a checkpoint is signed.
 
 A bit that flips between hashing and storing gives a root to which no entry hashes, and a signed one ends the log. So the
-integrator computes each root twice. This module keeps a stack of the complete subtrees instead of tiles (the compact range
-of Crosby and Wallach); it imports nothing of `tree` or `tiles`, so that one mistake cannot stand in both.
+integrator computes each root twice. This module keeps a stack of complete subtrees (a compact range) instead of tiles and
+imports nothing of `tree` or `tiles`, so that one mistake cannot stand in both.
 """
 
 from __future__ import annotations

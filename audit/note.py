@@ -29,7 +29,6 @@ _TIME_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = 64
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_KEY_ID = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 
 class NoteError(ValueError):
@@ -127,7 +126,7 @@ def parse_vkey(text: str) -> VerifierKey:
     if not raw or raw[0] not in set(SignatureType):
         raise NoteError("a verifier key of unknown type")
     key = VerifierKey(name, SignatureType(raw[0]), raw[1:])
-    if not _KEY_ID.fullmatch(key_id) or key.key_id.hex() != key_id:
+    if key.key_id.hex() != key_id:
         raise NoteError("a verifier key under the key ID of another")
     return key
 

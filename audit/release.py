@@ -24,7 +24,7 @@ class ReleaseDesk:
     ) -> None:
         """`url` logs in as a gateway; `deadline_s` is how long one call may take before its connection is cut."""
         self._connections = [
-            StandingConnection(url, name="release", deadline_s=deadline_s, require=store.require_durable)
+            StandingConnection(url, name="release", deadline_s=deadline_s, require=store.require_ready)
             for _ in range(connections)
         ]
         self._reader = StandingConnection(url, name="release-reader", deadline_s=deadline_s)

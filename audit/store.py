@@ -105,6 +105,12 @@ async def place_releases(connection: StandingConnection, rows: Sequence[ReleaseR
     return [_verdict(record) for record in records]
 
 
+async def require_ready(connection: asyncpg.Connection) -> None:
+    """`require_durable`, and make the release function's types known to the connection before anybody waits for it."""
+    await require_durable(connection)
+    await connection.prepare(_RELEASE)
+
+
 def _verdict(record: asyncpg.Record) -> Verdict:
     verdict, serial, ground_kind, ground, cause, is_same_request, at, leaf = record
     if verdict == Answer.RELEASED:

@@ -163,7 +163,7 @@ def decode_bundle(bundle: bytes) -> tuple[bytes, ...]:
     while at < len(bundle):
         start = at + 2
         at = start + int.from_bytes(bundle[start - 2 : start], "big")
-        if start > len(bundle) or at > len(bundle):
+        if at > len(bundle):
             raise TileError("the bundle is cut short")
         entries.append(bundle[start:at])
     if not 1 <= len(entries) <= FULL_WIDTH:

@@ -95,7 +95,7 @@ def build(settings: Settings) -> FastAPI:
             )
             listener = Listener(provider, key, clock, calls, settings.workers)
             member = MemberId(settings.instance, "GOV", settings.department)
-            subscription = await client.subscribe(requests_of_member(member), queue=settings.department, cb=listener.workers)
+            subscription = await client.subscribe(requests_of_member(member), queue=settings.department, cb=listener.workers.take)
             parts.update(registers=registers, client=client)
             log.info("provider-listening", department=settings.department, services=len(data_sets))
             yield

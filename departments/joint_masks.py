@@ -104,8 +104,8 @@ def candidates(knowledge: Knowledge) -> int:
     check_is_shown = knowledge.id_number is not None
     return min(
         _fitting(day_remainders, order_remainders, check_is_shown=check_is_shown)
-        for day_remainders in days.values()
-        for order_remainders in orders.values()
+        for day_remainders in days
+        for order_remainders in orders
     )
 
 
@@ -137,13 +137,13 @@ def _shown_of_order(order: str, knowledge: Knowledge) -> str:
     return str(int(order[2]) % 2) if knowledge.gender else ""
 
 
-def _groups(digits: Iterable[str], shown: Callable[[str], str], weights: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
-    """By what is shown: how many of the digit groups weigh each remainder modulo 11."""
+def _groups(digits: Iterable[str], shown: Callable[[str], str], weights: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """How many digit groups weigh each remainder modulo 11, for each thing that may be shown; equal rows fall together."""
     counts: dict[str, Counter[int]] = {}
     for group in digits:
         weight = sum(factor * int(digit) for factor, digit in zip(weights, group, strict=True))
         counts.setdefault(shown(group), Counter())[weight % 11] += 1
-    return {what: tuple(count[remainder] for remainder in range(11)) for what, count in counts.items()}
+    return {tuple(count[remainder] for remainder in range(11)) for count in counts.values()}
 
 
 def _fitting(days: tuple[int, ...], orders: tuple[int, ...], *, check_is_shown: bool) -> int:

@@ -13,7 +13,7 @@ import orjson
 
 from departments.declarations import DEPARTMENTS
 from departments.market_regulation import made_up as market_regulation
-from departments.people.persons import REFERENCE_ON
+from departments.people.dates import REFERENCE_ON
 from departments.people.population import Population
 from departments.people.shapes import Entry
 from departments.public_security import made_up as public_security

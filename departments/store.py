@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
 
 from departments.model import DataSet, Row
 
-Reader = asyncpg.Connection[Any] | asyncpg.Pool[Any]
+Reader: TypeAlias = "asyncpg.Connection[Any] | asyncpg.Pool[Any]"
 
 
 async def read_row(connection: Reader, data_set: DataSet, subject: str, names: Sequence[str]) -> Row | None:

@@ -5,9 +5,7 @@ In a real installation each member does its part with its own key; here one laun
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,9 @@ from departments.client import DEPARTMENTS, is_loaded, load
 from deploy.home import Home, key_owners
 from deploy.postgres.roles import Database, department_schema
 from deploy.postgres.sql import blocking
+from exchange.clock import SystemClock
+from identity.client import IdentityClient, KeyUse
+from registry.client import RegistryClient, sign_right
 
 RIGHTS_FILE = Path(__file__).resolve().parent / "config" / "rights.json"
 
@@ -35,3 +36,58 @@ def load_people(database: Database, seed: int, count: int) -> None:
                 await connection.close()
 
     blocking(fill())
+
+
+def enrol_keys(home: Home, identity_url: str) -> None:
+    """Enrol the signing key of every subsystem, gateway and the registry that is not enrolled yet."""
+    blocking(_enrol(home, identity_url))
+
+
+async def _enrol(home: Home, identity_url: str) -> None:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        identity = IdentityClient(identity_url, http, SystemClock())
+        enrolled = {key.kid for key in await identity.list_keys()}
+        missing = {name: owner for name, owner in key_owners().items() if home.key(name).kid not in enrolled}
+        if not missing:
+            return
+        token = await _registrar(home, identity)
+        for name, owner in missing.items():
+            await identity.enrol_key(token, home.key(name), owner, _use_of(owner))
+
+
+def _use_of(owner: str) -> KeyUse:
+    if "/" in owner:
+        return KeyUse.SUBSYSTEM
+    return KeyUse.REGISTRY if owner == "registry" else KeyUse.GATEWAY
+
+
+async def _registrar(home: Home, identity: IdentityClient) -> str:
+    return await identity.log_in("registrar", str(home.accounts()["registrar"]["password"]))
+
+
+def post_rights(home: Home, identity_url: str, registry_url: str) -> None:
+    """Sign each access right of the rights file with the provider's and the consumer's key, and register it."""
+    blocking(_post(home, identity_url, registry_url))
+
+
+async def _post(home: Home, identity_url: str, registry_url: str) -> None:
+    names = {owner: name for name, owner in key_owners().items()}
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        registry = RegistryClient(registry_url, http)
+        token = await _registrar(home, IdentityClient(identity_url, http, SystemClock()))
+        for document in load_rights():
+            provider = home.key(names[document["service"].rpartition("/")[0]])
+            consumer = home.key(names[document["consumer"]])
+            await registry.register_right(token, document, sign_right(document, provider), sign_right(document, consumer))
+
+
+def load_rights() -> list[dict[str, Any]]:
+    """The right documents of the story, unsigned."""
+    rights: list[dict[str, Any]] = json.loads(RIGHTS_FILE.read_text(encoding="utf-8"))["rights"]
+    return rights
+
+
+def services_of(consumer: str) -> list[str]:
+    """The services on which a consumer has a right in the story."""
+    return sorted({document["service"] for document in load_rights() if document["consumer"] == consumer})
+

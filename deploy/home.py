@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.client import EpochKeys
+from audit.client import EpochKeys, VerifierKey
 from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
 from exchange.keys import SigningKey
@@ -29,7 +29,7 @@ def key_owners() -> dict[str, str]:
     """File stem of each signing key to the owner it is registered for."""
     owners = {member: subsystem for member, subsystem in provider_subsystems().items()}
     owners |= {gateway: gateway for gateway in GATEWAYS}
-    return owners | {"transfer": CONSUMER, "bank": BANK}
+    return owners | {"transfer": CONSUMER, "bank": BANK, "registry": "registry"}
 
 
 def default_home() -> Path:
@@ -71,7 +71,7 @@ class Home:
 
     def make_secrets(self, cast: Cast) -> None:
         """Make every secret that is not there yet, and write the public halves beside them."""
-        for name in (*key_owners(), "registry", "identity"):
+        for name in (*key_owners(), "identity"):
             _make_key(self.key_file(name), "ES256")
         _make_key(self.key_file("log"), "Ed25519")
         for member in DEPARTMENTS:
@@ -82,6 +82,7 @@ class Home:
         self.trust.mkdir(parents=True, exist_ok=True)
         for name in ("registry", "identity"):
             (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
+        (self.trust / "log.vkey").write_text(str(VerifierKey.of(LOG_ORIGIN, self.key("log"))), encoding="utf-8")
         if not (self.secrets / "accounts.json").exists():
             write_private(self.secrets / "accounts.json", json.dumps(_accounts(cast), ensure_ascii=False, indent=1))
 

@@ -206,6 +206,7 @@ class LocalExchange:
             **self._tokens(),
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file("identity")),
             "YITONG_CA_DIRECTORY": str(self.home.secrets / "ca"),
+            "YITONG_TOKEN_KEY_FILE": str(self.home.key_file("issuer")),
             "YITONG_ACCOUNTS_FILE": str(self.home.secrets / "accounts.json"),
         }
 
@@ -234,9 +235,7 @@ class LocalExchange:
         return {
             **self._database("yitong_auditor"),
             **self._tokens(),
-            **self._anchor(),
-            "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
-            "YITONG_LOG_ORIGIN": LOG_ORIGIN,
+            "YITONG_EPOCH_KEY_FILE": str(self.home.secrets / "epoch-keys.json"),
         }
 
     def _department(self, member: str) -> dict[str, str]:

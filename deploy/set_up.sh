@@ -92,8 +92,8 @@ install() {
 
 install_locked() {
   say "[2/3] $(grep -c '^[a-z].*==' requirements.lock) packages of requirements.lock, each checked against its hash (about a minute)"
-  # Without dependency resolution: the lock is complete, and nothing beside it shall come in.
-  set -- --no-deps --require-hashes -r requirements.lock
+  # The lock is complete, so nothing is resolved and nothing beside it comes in; Python compiles what is used when it is used.
+  set -- --no-compile --no-deps --require-hashes -r requirements.lock
   install pip_of_machine "$@" || install pip_alone "$@" || {
     tail -n 15 "$log" >&2
     give_up "pip could not install the locked packages; all it said is in $log."

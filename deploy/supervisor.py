@@ -136,7 +136,7 @@ class ComponentStatus:
 
 
 class Supervisor:
-    """Runs components in the given order, which is the order in which they need each other."""
+    """Runs components, once, in the given order, which is the order in which they need each other."""
 
     def __init__(self, home: Path, components: Sequence[Supervised], say: Callable[[str], None] = lambda _line: None) -> None:
         """Prepare only. `say` gets a line for everything worth telling an operator."""

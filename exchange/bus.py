@@ -88,7 +88,7 @@ class Workers:
         self._limit, self._work, self._refuse = limit, work, refuse
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, message: Msg) -> None:
+    async def take(self, message: Msg) -> None:
         """The subscription callback."""
         work = self._work if len(self._tasks) < self._limit else self._refuse
         task = asyncio.ensure_future(self._run(work, message))

@@ -6,6 +6,7 @@ The provider needs nothing from the gateway but transport: it verifies the consu
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ CALL_TYPE = "exchange-call+jws"
 CALL_VERSION = 1
 MAX_CALL_BYTES = 262_144
 FULL, MASKED = "full", "masked"
+
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ def encode_call(call: ProviderCall, signed: SignedRequest) -> bytes:
             "method": request.method,
             "path": request.path,
             "query": request.query,
+            "authority": request.authority,
             "headers": [[name, value] for name, value in request.headers if name in covered],
             "signature_input": f"{signed.input.label}={signed.input.raw}",
             "signature": f"{signed.input.label}=:{base64.b64encode(signed.signature).decode('ascii')}:",
@@ -87,34 +92,57 @@ def open_call(payload: bytes, signature: str, key_of: Callable[[str], VerifyKey 
     if signed.payload != sha256(payload):
         raise Problem("signature-invalid", reason="the gateway signed another payload")
     value = parse_json(payload, max_bytes=MAX_CALL_BYTES)
-    key = key_of(signed.kid)
-    if key is None:
-        raise Problem("signature-invalid", reason="the gateway's key vanished")
     try:
-        return _read_call(value), key
+        return _read_call(value), signed.key
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Problem("malformed-request", reason="provider call of the wrong shape") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("not an integer")
+    return value
 
 
 def _read_call(value: Mapping[str, Any]) -> ProviderCall:
     if value["v"] != CALL_VERSION:
         raise ValueError("unknown version")
-    sent, permit = value["request"], value["permit"]
-    headers = [(str(name), str(text)) for name, text in sent["headers"]]
-    headers += [("signature-input", sent["signature_input"]), ("signature", sent["signature"])]
-    body = base64.b64decode(sent["body"], validate=True)
-    consent = permit["consent"]
-    items = {str(name): form for name, form in permit["items"].items()}
-    if not set(items.values()) <= {FULL, MASKED}:
+    permit, consent = value["permit"], value["permit"]["consent"]
+    if not set(permit["items"].values()) <= {FULL, MASKED}:
         raise ValueError("unknown form")
     return ProviderCall(
-        request=HttpRequest(sent["method"], sent["path"], sent["query"], "", headers, body),
-        gateway=value["gateway"],
-        right=permit["right"],
-        items=items,
-        facts={str(name): dict(arguments) for name, arguments in permit["facts"].items()},
-        consent=ForwardedConsent(consent["grant"], b64url_decode(consent["blind"])) if consent else None,
-        position=int(permit["position"]),
-        deadline_ms=int(value["deadline"]),
-        traceparent=value.get("traceparent"),
+        request=_read_request(value["request"]),
+        gateway=_text(value["gateway"]),
+        right=_text(permit["right"]),
+        items=permit["items"],
+        facts={name: {key: _whole(n) for key, n in arguments.items()} for name, arguments in permit["facts"].items()},
+        consent=ForwardedConsent(_text(consent["grant"]), b64url_decode(_text(consent["blind"]))) if consent else None,
+        position=_whole(permit["position"]),
+        deadline_ms=_whole(value["deadline"]),
+        traceparent=_read_traceparent(value.get("traceparent")),
     )
+
+
+def _read_request(sent: Mapping[str, Any]) -> HttpRequest:
+    headers = [(_text(name), _text(text)) for name, text in sent["headers"]]
+    if not all(_HEADER_NAME.fullmatch(name) for name, _ in headers):
+        raise ValueError("not a header name in lower case")
+    return HttpRequest(
+        method=_text(sent["method"]),
+        path=_text(sent["path"]),
+        query=_text(sent["query"]),
+        authority=_text(sent["authority"]),
+        headers=[*headers, ("signature-input", _text(sent["signature_input"])), ("signature", _text(sent["signature"]))],
+        body=base64.b64decode(_text(sent["body"]), validate=True),
+    )
+
+
+def _read_traceparent(value: object) -> str | None:
+    """A trace id of W3C Trace Context, which may end up in logs; anything else is none."""
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None

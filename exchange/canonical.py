@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import json
-import re
 from typing import Any, NoReturn
+
+import orjson
 
 from exchange.problem import Problem
 
@@ -15,8 +15,17 @@ MAX_BYTES = 1_048_576
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1  # RFC 8785 rests on IEEE doubles: beyond this two numbers may look the same to a reader
 
-_B64URL = re.compile(r"[A-Za-z0-9_-]*")
-_ESCAPE = b"\\u"
+_JSON_SPACE = " \t\r\n"
+_PLAIN = (str, int, type(None))  # a bool is an int
+_STRICT = orjson.OPT_STRICT_INTEGER
+_STRICT_SORTED = orjson.OPT_STRICT_INTEGER | orjson.OPT_SORT_KEYS
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+# Back to the alphabet of the standard library; what base64url does not have becomes something no alphabet has.
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
+# The last character of a text of length n mod 4 carries bits beyond the last byte, which must be zero.
+_LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+_PADDING = {0: b"", 2: b"==", 3: b"="}
 
 
 def sha256(raw: bytes) -> bytes:
@@ -26,17 +35,15 @@ def sha256(raw: bytes) -> bytes:
 
 def b64url(raw: bytes) -> str:
     """Unpadded base64url (RFC 7515 section 2)."""
-    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_").decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL).decode("ascii")
 
 
 def b64url_decode(text: str) -> bytes:
     """The bytes of unpadded base64url; raises ValueError for anything that does not encode back to `text`."""
-    if not _B64URL.fullmatch(text):
-        raise ValueError("not base64url")
-    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if b64url(raw) != text:
-        raise ValueError("base64url with stray bits")
-    return raw
+    rest = len(text) % 4
+    if rest == 1 or (rest and text[-1] not in _LAST_CHARACTERS[rest]):
+        raise ValueError("base64url of an impossible length or with stray bits")
+    return binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + _PADDING[rest], strict_mode=True)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,31 +68,35 @@ _DECODER = json.JSONDecoder(
 )
 
 
+def _decode(raw: bytes) -> Any:
+    text = raw.decode("utf-8").lstrip(_JSON_SPACE)
+    value, end = _DECODER.raw_decode(text)
+    if end != len(text) and text[end:].strip(_JSON_SPACE):
+        raise json.JSONDecodeError("something follows the value", text, end)
+    return value
+
+
 def _check_text(text: str) -> None:
     if "\x00" in text:
         raise ValueError("U+0000 is not allowed")
     text.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, which is a ValueError
 
 
-def _check_shape(value: object, depth: int, *, texts: bool) -> None:
+def _check_shape(value: object, depth: int) -> None:
     if isinstance(value, str):
-        if texts:
-            _check_text(value)
-        return
-    if not isinstance(value, dict | list):
-        return
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    if isinstance(value, dict):
-        if texts:
-            for name in value:
-                _check_text(name)
-        value = list(value.values())
-    for member in value:
-        _check_shape(member, depth - 1, texts=texts)
+        _check_text(value)
+    elif isinstance(value, (dict, list)):
+        if depth == 0:
+            raise ValueError("nested too deeply")
+        for member in value:
+            if isinstance(value, dict):
+                _check_text(member)
+                _check_shape(value[member], depth - 1)
+            else:
+                _check_shape(member, depth - 1)
 
 
-def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
     """The value of strict JSON in UTF-8.
 
     Raises Problem `too-large` above `max_bytes` and `malformed-request` for duplicate names, numbers that are not
@@ -94,9 +105,11 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     if len(raw) > max_bytes:
         raise Problem("too-large", f"the JSON text is larger than {max_bytes} bytes")
     try:
-        value = _DECODER.decode(raw.decode("utf-8"))
-        # Control characters and surrogates can come only as escapes: the decoder refuses them raw.
-        _check_shape(value, max_depth, texts=_ESCAPE in raw)
+        value = _decode(raw)
+        # The decoder refuses raw control characters and raw surrogates, so both come as escapes or not at all; and nothing
+        # is nested deeper than it has brackets.
+        if b"\\u" in raw or raw.count(b"[") + raw.count(b"{") > max_depth:
+            _check_shape(value, max_depth)
     except RecursionError:
         raise Problem("malformed-request", "the JSON text is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -108,27 +121,39 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     return value
 
 
-def _utf16_order(name: str) -> bytes:
-    return name.encode("utf-16-be")
+def _has_ascii_names(value: object) -> bool:
+    """Whether all member names are ASCII; raises ValueError for what canonical JSON cannot hold."""
+    ascii_names = True
+    pending = [value]
+    for member in pending:  # grows while it is walked
+        if isinstance(member, _PLAIN):
+            continue
+        if isinstance(member, dict):
+            ascii_names = ascii_names and all(map(str.isascii, member))
+            pending += member.values()
+        elif isinstance(member, (list, tuple)):
+            pending += member
+        else:
+            raise ValueError(f"{type(member).__name__} cannot stand in canonical JSON")  # noqa: TRY004 - a value is wrong
+    return ascii_names
 
 
-def _ordered(value: object) -> object:
-    """Members sorted by UTF-16 code units, which is what RFC 8785 section 3.2.3 asks for; raises ValueError for a float."""
+def _in_utf16_order(value: object) -> object:
     if isinstance(value, dict):
-        names = sorted(value) if all(map(str.isascii, value)) else sorted(value, key=_utf16_order)
-        return {name: _ordered(value[name]) for name in names}
-    if isinstance(value, list | tuple):
-        return [_ordered(member) for member in value]
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int) and -MAX_INTEGER <= value <= MAX_INTEGER:
-        return value
-    raise ValueError(f"{type(value).__name__} cannot stand in canonical JSON")
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return {name: _in_utf16_order(value[name]) for name in sorted(value, key=lambda name: name.encode("utf-16-be"))}
+    if isinstance(value, (list, tuple)):
+        return [_in_utf16_order(member) for member in value]
+    return value
 
 
 def canonical(value: object) -> bytes:
-    """RFC 8785 bytes of a JSON value that holds integers but no other numbers; raises ValueError for anything else."""
-    return _ENCODER.encode(_ordered(value)).encode("utf-8")
+    """RFC 8785 bytes of a JSON value that holds integers but no other numbers; raises ValueError for anything else.
+
+    Members are sorted by UTF-16 code units (section 3.2.3), which for ASCII names is the order of their bytes.
+    """
+    try:
+        if _has_ascii_names(value):
+            return orjson.dumps(value, option=_STRICT_SORTED)
+        return orjson.dumps(_in_utf16_order(value), option=_STRICT)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"not canonical JSON: {error}") from None

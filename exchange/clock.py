@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-EARLIEST_RFC3339_LENGTH = len("2026-01-01T00:00:00Z")
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
 
 
 class Clock(Protocol):
@@ -60,6 +61,6 @@ def rfc3339(unix_seconds: float) -> str:
 
 def parse_rfc3339(text: str) -> float:
     """Unix seconds of an RFC 3339 UTC time; raises ValueError for any other form."""
-    if len(text) < EARLIEST_RFC3339_LENGTH or not text.endswith("Z"):
+    if not _RFC3339.fullmatch(text):
         raise ValueError("not an RFC 3339 time in UTC")
     return datetime.fromisoformat(text).timestamp()

@@ -6,12 +6,11 @@ Two tags exist. A data request (`exchange-request`) covers what is asked, by who
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import binascii
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from exchange.canonical import b64url, b64url_decode, sha256
@@ -36,12 +35,15 @@ _REQUEST_FIRST = ("@method", "@path", "@query", "content-digest", "content-type"
 _REQUEST_OPTIONAL = ("x-road-userid", "x-road-issue", "exchange-purpose", "exchange-consent")
 _CONTROL_FIRST = ("@method", "@authority", "@path", "@query", "x-road-client")
 _BODY_COMPONENTS = ("content-digest", "content-type")
-_DERIVED = frozenset({"@method", "@authority", "@path", "@query"})
+_ALGORITHMS = {"ES256": "ecdsa-p256-sha256", "Ed25519": "ed25519"}
 
-_COMPONENT = re.compile(r'"(@?[a-z0-9-]{1,64})"')
-_PARAMETER = re.compile(r';([a-z]{1,16})=(?:(-?[0-9]{1,15})|"([\x20\x21\x23-\x5b\x5d-\x7e]{0,256})")')
-_MEMBER_START = re.compile(r"([a-z*][a-z0-9_.*-]{0,63})=")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_STRING = r'"(?:[^"\\]|\\.)*+"'
+# A member of a structured dictionary (RFC 8941 section 3.2) up to its comma; strings and inner lists are kept whole.
+_MEMBER = re.compile(rf'[ \t]*([a-z*][a-z0-9_.*-]*+)=((?:[^"(),]++|{_STRING}|\((?:[^"()]++|{_STRING})*+\))*+)(?:,|$)')
+_COMPONENTS = re.compile(r'\(("@?[a-z0-9-]{1,64}"(?: "@?[a-z0-9-]{1,64}")*+)\)')
+_PARAMETER = re.compile(r';([a-z]{1,16})=(?:(-?(?:0|[1-9][0-9]{0,14}))|"([\x20\x21\x23-\x5b\x5d-\x7e]{0,256})")')
+_NUMBERS = frozenset({"created", "expires"})
+_TEXTS = frozenset({"nonce", "keyid", "alg", "tag"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,13 @@ class SignedRequest:
     """SHA-256 of the signature base: the name of this very request, which the provider's record repeats as `req`."""
 
 
+def _base64(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
+
+
 def content_digest(body: bytes) -> str:
     """The Content-Digest value (RFC 9530) with sha-256."""
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
+    return f"sha-256=:{_base64(sha256(body))}:"
 
 
 def parse_signature_input(value: str, tag: Tag) -> SignatureInput:
@@ -107,68 +113,69 @@ def parse_signature_input(value: str, tag: Tag) -> SignatureInput:
     """
     if len(value) > MAX_SIGNATURE_INPUT:
         raise Problem("malformed-request", "Signature-Input is too long")
-    found = [member for member in map(_parse_member, _dictionary(value)) if member is not None and member.tag == tag]
-    if len(found) != 1:
+    ours = [(label, raw) for label, raw in _dictionary(value).items() if f';tag="{tag}"' in raw]
+    if len(ours) != 1:
         raise Problem("malformed-request", f'exactly one signature with tag="{tag}" is needed')
-    return found[0]
+    return _parse_member(*ours[0])
 
 
-def _dictionary(value: str) -> list[tuple[str, str]]:
-    """Split a structured dictionary (RFC 8941 section 3.2) at its top-level commas, strings and lists kept whole."""
-    members: list[tuple[str, str]] = []
-    start, quoted, depth = 0, False, 0
-    for at, character in enumerate(value + ","):
-        if quoted:
-            quoted = character != '"' or value[at - 1] == "\\"
-        elif character == '"':
-            quoted = True
-        elif character in "()":
-            depth += 1 if character == "(" else -1
-        elif character == "," and depth == 0:
-            text = value[start:at].strip(" \t")
-            start = at + 1
-            if not (head := _MEMBER_START.match(text)):
-                raise Problem("malformed-request", "a signature header is not a dictionary of labels")
-            members.append((head[1], text[head.end() :]))
-    if quoted or depth:
-        raise Problem("malformed-request", "a signature header is not closed")
-    if len({label for label, _ in members}) != len(members):
-        raise Problem("malformed-request", "a signature label occurs twice")
+def _dictionary(value: str) -> dict[str, str]:
+    """The members of a structured dictionary by label, their values as received."""
+    members: dict[str, str] = {}
+    at = 0
+    while match := _MEMBER.match(value, at):
+        if match[1] in members:
+            raise Problem("malformed-request", "a signature label occurs twice")
+        members[match[1]] = match[2].rstrip(" \t")
+        at = match.end()
+    if at != len(value) or value[-1:] in {"", ","}:
+        raise Problem("malformed-request", "a signature header is not a dictionary of labels")
     return members
 
 
-def _parse_member(member: tuple[str, str]) -> SignatureInput | None:
-    """One member in our profile, or None when its parameters show that it is not for us."""
-    label, raw = member
-    if not any(f'tag="{tag}"' in raw for tag in Tag):
-        return None
-    close = raw.find(")")
-    names = raw[1:close].split(" ") if raw.startswith("(") and close > 0 else []
-    components = [match[1] for name in names if (match := _COMPONENT.fullmatch(name))]
-    if not names or len(components) != len(names):
+def _parse_member(label: str, raw: str) -> SignatureInput:
+    listed = _COMPONENTS.match(raw)
+    if listed is None:
         raise Problem("malformed-request", "the covered components are not plain names (no parameters are allowed)")
+    components = tuple(listed[1][1:-1].split('" "'))
     if len(set(components)) != len(components):
         raise Problem("malformed-request", "a covered component occurs twice")
-    parameters: dict[str, int | str] = {}
-    at = close + 1
+    numbers: dict[str, int] = {}
+    texts: dict[str, str] = {}
+    at = listed.end()
     while match := _PARAMETER.match(raw, at):
-        if match[1] in parameters:
+        name, number, text = match.groups()
+        if name in numbers or name in texts:
             raise Problem("malformed-request", "a signature parameter occurs twice")
-        parameters[match[1]] = int(match[2]) if match[2] is not None else match[3]
+        if number is None:
+            texts[name] = text
+        else:
+            numbers[name] = int(number)
         at = match.end()
-    if at != len(raw) or not parameters.keys() <= {"created", "expires", "nonce", "keyid", "alg", "tag"}:
-        raise Problem("malformed-request", "the signature parameters are not of the profile")
-    return _typed_member(label, raw, tuple(components), parameters)
-
-
-def _typed_member(label: str, raw: str, components: tuple[str, ...], parameters: Mapping[str, int | str]) -> SignatureInput:
-    created, expires, alg = parameters.get("created"), parameters.get("expires"), parameters.get("alg")
-    nonce, keyid, tag = parameters.get("nonce"), parameters.get("keyid"), parameters.get("tag")
-    if not (isinstance(created, int) and isinstance(nonce, str) and isinstance(keyid, str) and isinstance(tag, str)):
+    if at != len(raw) or not (numbers.keys() <= _NUMBERS and texts.keys() <= _TEXTS):
+        raise Problem("malformed-request", "a signature parameter is not of the profile")
+    if "created" not in numbers or not texts.keys() >= {"nonce", "keyid", "tag"}:
         raise Problem("malformed-request", "created, nonce, keyid and tag are needed")
-    if not isinstance(expires, int | None) or not isinstance(alg, str | None):
-        raise Problem("malformed-request", "expires or alg is of the wrong type")
-    return SignatureInput(label, raw, components, created, expires, nonce, keyid, alg, tag)
+    return SignatureInput(
+        label=label,
+        raw=raw,
+        components=components,
+        created=numbers["created"],
+        expires=numbers.get("expires"),
+        nonce=texts["nonce"],
+        keyid=texts["keyid"],
+        alg=texts.get("alg"),
+        tag=texts["tag"],
+    )
+
+
+def _fields(request: HttpRequest, covered: Sequence[str]) -> dict[str, str]:
+    """Headers by name. Raises `malformed-request` if a covered one occurs twice."""
+    fields = dict(request.headers)
+    if len(fields) != len(request.headers):
+        for name in covered:
+            request.one(name)
+    return fields
 
 
 def signature_base(request: HttpRequest, components: Sequence[str], raw_parameters: str) -> bytes:
@@ -176,34 +183,26 @@ def signature_base(request: HttpRequest, components: Sequence[str], raw_paramete
 
     Raises `malformed-request` for a covered header that is absent, repeated or not printable ASCII.
     """
-    lines = [f'"{name}": {_component(request, name)}' for name in components]
+    values = _fields(request, components)
+    values |= {"@method": request.method, "@path": request.path, "@query": f"?{request.query}", "@authority": request.authority}
+    lines = []
+    for name in components:
+        value = values.get(name, "").strip(" \t")
+        if not value or not value.isascii() or not value.isprintable():
+            raise Problem(
+                "malformed-request", f"{name} is covered, but absent, empty or not printable ASCII (percent-encode UTF-8)"
+            )
+        lines.append(f'"{name}": {value}')
     lines.append(f'"@signature-params": {raw_parameters}')
     return "\n".join(lines).encode("ascii")
 
 
-def _component(request: HttpRequest, name: str) -> str:
-    if name.startswith("@"):
-        derived = {"@method": request.method, "@path": request.path, "@query": f"?{request.query}", "@authority": request.authority}
-        if name not in derived or not derived[name].isascii():
-            raise Problem("malformed-request", f"the component {name} cannot be covered")
-        return derived[name]
-    values = request.values(name)
-    if len(values) != 1:
-        raise Problem("malformed-request", f"the covered header {name} must occur exactly once")
-    value = values[0].strip(" \t")
-    if not _HEADER_VALUE.fullmatch(value):
-        raise Problem("malformed-request", f"the header {name} is empty or not printable ASCII (percent-encode UTF-8)")
-    return value
-
-
-def _require_coverage(request: HttpRequest, components: Sequence[str], tag: Tag) -> None:
+def _components_for(request: HttpRequest, tag: Tag) -> tuple[str, ...]:
+    """What a signature with `tag` must cover, at the least, in the order in which we list it."""
+    if tag is Tag.CONTROL:
+        return (*_CONTROL_FIRST, *(_BODY_COMPONENTS if request.body else ()))
     present = {name for name, _ in request.headers}
-    if tag is Tag.REQUEST:
-        required = {*_REQUEST_FIRST, *(name for name in _REQUEST_OPTIONAL if name in present)}
-    else:
-        required = {*_CONTROL_FIRST, *(_BODY_COMPONENTS if request.body else ())}
-    if missing := required - set(components):
-        raise Problem("malformed-request", f"the signature must cover {', '.join(sorted(missing))}")
+    return (*_REQUEST_FIRST, *(name for name in _REQUEST_OPTIONAL if name in present))
 
 
 def _require_fresh(signature: SignatureInput, now: float, max_age: int, max_ahead: int) -> None:
@@ -240,11 +239,12 @@ def verify_request(
     if input_value is None or signature_value is None:
         raise Problem("signature-invalid", "the request is not signed")
     signature = parse_signature_input(input_value, tag)
-    _require_coverage(request, signature.components, tag)
+    if missing := set(_components_for(request, tag)).difference(signature.components):
+        raise Problem("malformed-request", f"the signature must cover {', '.join(sorted(missing))}")
     _require_nonce(signature.nonce)
+    base = signature_base(request, signature.components, signature.raw)
     if "content-digest" in signature.components and request.one("content-digest") != content_digest(request.body):
         raise Problem("malformed-request", "Content-Digest is not the sha-256 of the body")
-    base = signature_base(request, signature.components, signature.raw)
     _require_fresh(signature, now, max_age, max_ahead)
     raw_signature = _signature_of(signature.label, signature_value)
     key = key_of(signature.keyid)
@@ -259,17 +259,18 @@ def verify_request(
 
 def rfc9421_algorithm(alg: str) -> str:
     """The RFC 9421 registry's name of a JOSE algorithm."""
-    return {"ES256": "ecdsa-p256-sha256", "Ed25519": "ed25519"}[alg]
+    return _ALGORITHMS[alg]
 
 
 def _signature_of(label: str, value: str) -> bytes:
-    for name, text in _dictionary(value):
-        if name == label and len(text) > 2 and text[0] == text[-1] == ":":
-            try:
-                return base64.b64decode(text[1:-1], validate=True)
-            except ValueError:
-                break
-    raise Problem("malformed-request", "the Signature header has no value for the label of Signature-Input")
+    text = _dictionary(value).get(label, "")
+    try:
+        raw = binascii.a2b_base64(text[1:-1].encode("ascii"), strict_mode=True)
+    except ValueError:
+        raw = b""
+    if not raw or text != f":{_base64(raw)}:":
+        raise Problem("malformed-request", "the Signature header has no value for the label of Signature-Input")
+    return raw
 
 
 def sign_request(
@@ -285,15 +286,10 @@ def sign_request(
     headers = [(name.lower(), value) for name, value in request.headers]
     if request.body or tag is Tag.REQUEST:
         headers.append(("content-digest", content_digest(request.body)))
-    present = {name for name, _ in headers}
-    if tag is Tag.REQUEST:
-        components = (*_REQUEST_FIRST, *(name for name in _REQUEST_OPTIONAL if name in present))
-    else:
-        components = (*_CONTROL_FIRST, *(_BODY_COMPONENTS if request.body else ()))
-    nonce = nonce or b64url(secrets.token_bytes(MIN_NONCE_BYTES))
+    unsigned = replace(request, headers=headers)
+    components = _components_for(unsigned, tag)
     listed = " ".join(f'"{name}"' for name in components)
+    nonce = nonce or b64url(secrets.token_bytes(MIN_NONCE_BYTES))
     raw = f'({listed});created={int(now)};nonce="{nonce}";keyid="{key.kid}";tag="{tag}"'
-    unsigned = HttpRequest(request.method, request.path, request.query, request.authority, headers, request.body)
-    signature = base64.b64encode(key.sign(signature_base(unsigned, components, raw))).decode("ascii")
-    headers += [("signature-input", f"{label}={raw}"), ("signature", f"{label}=:{signature}:")]
-    return HttpRequest(request.method, request.path, request.query, request.authority, headers, request.body)
+    signature = _base64(key.sign(signature_base(unsigned, components, raw)))
+    return replace(unsigned, headers=[*headers, ("signature-input", f"{label}={raw}"), ("signature", f"{label}=:{signature}:")])

@@ -1,4 +1,8 @@
-"""Who and what is named on the exchange: each kind of identifier its own type, parsed once at the edge."""
+"""Who and what is named on the exchange: each kind of identifier its own type, parsed once at the edge.
+
+An identifier has exactly one spelling: whatever a parser accepts is what `str` of the result gives back. (Only a person's
+number may come with a small x.) Percent-encoding is refused, since no character of a segment ever needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import NewType
-from urllib.parse import unquote
 
 from stdnum.cn import uscc
-from stdnum.exceptions import ValidationError
 
 from exchange.problem import Problem
 
@@ -20,23 +22,29 @@ EnterpriseId = NewType("EnterpriseId", str)
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 _PERSON = re.compile(r"[0-9]{17}[0-9Xx]")
-_ENTERPRISE = re.compile(r"[0-9A-Z]{18}")
+_ENTERPRISE = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
 _PERSON_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _PERSON_CHECKS = "10X98765432"
 # GB/T 2260: the province-level prefixes that have been issued. The county part is not held against a list, since a number
 # keeps the code of the place and year of its registration, and places have been renumbered since.
-_PROVINCES = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83 91".split()
-)
+_PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]|91")
+
+
+def _require_segments(*segments: str) -> None:
+    if not all(map(_SEGMENT.fullmatch, segments)):
+        raise Problem("malformed-request", "an identifier has a segment that is not of A-Z a-z 0-9 _ - (1 to 64 characters)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class MemberId:
-    """政务部门标识. `instance/class/member`."""
+    """政务部门标识. `instance/class/member`. Raises `malformed-request` for a segment that is none, as all three types do."""
 
     instance: str
     member_class: str
     member: str
+
+    def __post_init__(self) -> None:
+        _require_segments(self.instance, self.member_class, self.member)
 
     def __str__(self) -> str:
         """The slash form."""
@@ -50,6 +58,9 @@ class SubsystemId:
     member: MemberId
     subsystem: str
 
+    def __post_init__(self) -> None:
+        _require_segments(self.subsystem)
+
     def __str__(self) -> str:
         """The slash form."""
         return f"{self.member}/{self.subsystem}"
@@ -62,26 +73,19 @@ class ServiceId:
     subsystem: SubsystemId
     service: str
 
+    def __post_init__(self) -> None:
+        _require_segments(self.service)
+
     def __str__(self) -> str:
         """The slash form."""
         return f"{self.subsystem}/{self.service}"
 
 
-def _segments(text: str, count: int, what: str) -> list[str]:
-    parts = text.split("/")
-    if len(parts) != count:
-        raise Problem("malformed-request", f"{what} needs {count} segments")
-    decoded = [unquote(part, errors="strict") if "%" in part else part for part in parts]
-    if not all(_SEGMENT.fullmatch(part) for part in decoded):
-        raise Problem("malformed-request", f"{what} has a segment that is not of A-Z a-z 0-9 _ - (1 to 64 characters)")
-    return decoded
-
-
 def _split(text: str, count: int, what: str) -> list[str]:
-    try:
-        return _segments(text, count, what)
-    except UnicodeDecodeError:
-        raise Problem("malformed-request", f"{what} has broken percent-encoding") from None
+    segments = text.split("/")
+    if len(segments) != count:
+        raise Problem("malformed-request", f"{what} needs {count} segments")
+    return segments
 
 
 @lru_cache(maxsize=4096)
@@ -115,28 +119,29 @@ def parse_person_id(text: str) -> PersonId:
 
     Raises `malformed-request`, never with the number itself in it.
     """
-    upper = text[:17] + text[17:].replace("x", "X") if len(text) == 18 else text
-    if not (text.isascii() and _PERSON.fullmatch(text)):
+    if not _PERSON.fullmatch(text):
         raise Problem("malformed-request", "the subject is not an ID number of 18 ASCII characters")
+    number = text.upper()
     try:
-        born = date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
+        born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
     except ValueError:
         raise Problem("malformed-request", "the subject's ID number holds no real date of birth") from None
-    if text[:2] not in _PROVINCES or born.year < 1850:
+    if not _PROVINCE.fullmatch(number[:2]) or born.year < 1850:
         raise Problem("malformed-request", "the subject's ID number has an unknown region or year")
-    if person_check_digit(upper[:17]) != upper[17]:
+    if person_check_digit(number[:17]) != number[17]:
         raise Problem("malformed-request", "the subject's ID number has a wrong check digit")
-    return PersonId(upper)
+    return PersonId(number)
 
 
 def parse_enterprise_id(text: str) -> EnterpriseId:
-    """Parse a 统一社会信用代码 (GB 32100): 18 characters, both check digits. Raises `malformed-request`."""
-    if not (text.isascii() and _ENTERPRISE.fullmatch(text)):
+    """Parse a 统一社会信用代码 (GB 32100): 18 characters of its alphabet, a region of digits, the check character.
+
+    Raises `malformed-request`, never with the code itself in it.
+    """
+    if not _ENTERPRISE.fullmatch(text):
         raise Problem("malformed-request", "the subject is not a unified social credit code of 18 ASCII characters")
-    try:
-        uscc.validate(text)
-    except ValidationError:
-        raise Problem("malformed-request", "the subject's unified social credit code has a wrong form or check digit") from None
+    if uscc.calc_check_digit(text) != text[17]:
+        raise Problem("malformed-request", "the subject's unified social credit code has a wrong check character")
     return EnterpriseId(text)
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from exchange.canonical import b64url, b64url_decode, canonical, sha256
 
 _P256_BYTES = 32
+_ED25519_BYTES = 32
 _ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())
 
 
@@ -24,7 +25,7 @@ class Algorithm(Protocol):
 
     name: str
 
-    def generate(self) -> Any:  # noqa: ANN401 - the private key type is the algorithm's own
+    def generate(self) -> Any:
         """Make a private key."""
         ...
 
@@ -32,21 +33,30 @@ class Algorithm(Protocol):
         """Whether a loaded public key is of this algorithm."""
         ...
 
-    def jwk(self, public: Any) -> dict[str, str]:  # noqa: ANN401
+    def jwk(self, public: Any) -> dict[str, str]:
         """The required JWK members of a public key (RFC 7517), those that the thumbprint covers."""
         ...
 
-    def public(self, jwk: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def public(self, jwk: Mapping[str, Any]) -> Any:
         """The public key of a JWK; raises ValueError."""
         ...
 
-    def sign(self, private: Any, message: bytes) -> bytes:  # noqa: ANN401
+    def sign(self, private: Any, message: bytes) -> bytes:
         """A raw signature."""
         ...
 
-    def verify(self, public: Any, message: bytes, signature: bytes) -> bool:  # noqa: ANN401
+    def verify(self, public: Any, message: bytes, signature: bytes) -> bool:
         """Whether a raw signature holds."""
         ...
+
+
+def _octets(jwk: Mapping[str, Any], name: str, length: int) -> bytes:
+    """A JWK member as bytes of its one length (RFC 7518 section 6.2.1.2), so that one key has one spelling."""
+    text = jwk[name]
+    octets = b64url_decode(text) if isinstance(text, str) else b""
+    if len(octets) != length:
+        raise ValueError(f"{name} is not of {length} bytes")
+    return octets
 
 
 class _ES256:
@@ -68,7 +78,7 @@ class _ES256:
     def public(self, jwk: Mapping[str, Any]) -> ec.EllipticCurvePublicKey:
         if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
             raise ValueError("not a P-256 key")
-        x, y = (int.from_bytes(b64url_decode(jwk[name]), "big") for name in ("x", "y"))
+        x, y = (int.from_bytes(_octets(jwk, name, _P256_BYTES), "big") for name in ("x", "y"))
         return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
 
     def sign(self, private: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
@@ -103,7 +113,7 @@ class _Ed25519:
     def public(self, jwk: Mapping[str, Any]) -> ed25519.Ed25519PublicKey:
         if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519":
             raise ValueError("not an Ed25519 key")
-        return ed25519.Ed25519PublicKey.from_public_bytes(b64url_decode(jwk["x"]))
+        return ed25519.Ed25519PublicKey.from_public_bytes(_octets(jwk, "x", _ED25519_BYTES))
 
     def sign(self, private: ed25519.Ed25519PrivateKey, message: bytes) -> bytes:
         return private.sign(message)
@@ -120,7 +130,7 @@ ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in (
 
 
 def thumbprint(jwk: Mapping[str, str]) -> str:
-    """The key id: base64url SHA-256 over the required members (RFC 7638)."""
+    """The key id: base64url SHA-256 over the required members, which must be all that `jwk` holds (RFC 7638)."""
     return b64url(sha256(canonical(dict(jwk))))
 
 
@@ -136,7 +146,9 @@ class VerifyKey:
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> VerifyKey:
-        """Read a JWK (RFC 7517); `alg` is taken from it or, absent, from the curve. Raises ValueError."""
+        """Read a public JWK (RFC 7517); `alg` is taken from it or, absent, from the curve. Raises ValueError."""
+        if "d" in jwk:
+            raise ValueError("a private key has no business here")
         for algorithm in ALGORITHMS.values():
             if jwk.get("alg", algorithm.name) != algorithm.name:
                 continue
@@ -174,7 +186,7 @@ class SigningKey:
 
     __slots__ = ("_private", "_sign", "alg", "kid", "public")
 
-    def __init__(self, private: Any) -> None:  # noqa: ANN401 - one of the private key types of `cryptography`
+    def __init__(self, private: Any) -> None:
         """Wrap a private key object of `cryptography`. Raises ValueError if no algorithm of the table fits."""
         self._private = private
         self.public = VerifyKey.of_public(private.public_key())
@@ -193,7 +205,7 @@ class SigningKey:
         return cls(serialization.load_pem_private_key(path.read_bytes(), password=None))
 
     @property
-    def private(self) -> Any:  # noqa: ANN401
+    def private(self) -> Any:
         """The private key object of `cryptography`, for building certificates and requests."""
         return self._private
 
@@ -220,6 +232,7 @@ def write_secret(path: Path, content: bytes) -> None:
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # a draft that a crash left behind keeps the mode it had
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from exchange.canonical import b64url, b64url_decode, parse_json
@@ -14,6 +14,7 @@ from exchange.record import FORMS, SUBJECT, Record, presentation_hash, verify_re
 
 RECEIPT_TYPE = "kb+jwt"
 MAX_RECORD_AGE_SECONDS = 60
+LEAF_VERSION = 1
 _FORM_IN_LEAF = {"items": "full", "masked": "masked", "facts": "facts"}
 
 
@@ -45,6 +46,8 @@ class Asked:
     items: frozenset[str] | None
     """None: all."""
     facts: frozenset[str]
+    arguments: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By fact; a fact that is named here must be answered for exactly these arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def verify_presentation(
         receipt = _read_receipt(signed.claims())
     except Problem as problem:
         raise _refuse(problem.reason) from None
-    if VerifyKey.from_jwk(record.claims.gateway_key).kid != signed.kid:
+    if dict(record.claims.gateway_key) != dict(signed.key.jwk):
         raise _refuse("the receipt is not by the gateway that the record names")
     if receipt.sd_hash != presentation_hash(body + "~"):
         raise _refuse("the receipt is for another presentation")
@@ -129,6 +132,7 @@ def _matching_leaf(record: Record, receipt: ReceiptClaims) -> Mapping[str, Any]:
     if not isinstance(leaf, dict):
         raise _refuse("the audit entry is not an object")
     expected: dict[str, Any] = {
+        "v": LEAF_VERSION,
         "kind": "release",
         "decision": "permit",
         "gateway": receipt.gateway,
@@ -170,10 +174,13 @@ def verify_answer(
     ):
         if said != wanted:
             raise _refuse(f"the answer is for another {what}")
+    facts = answer.record.values("facts")
+    if any(facts[name]["args"] != dict(arguments) for name, arguments in asked.arguments.items() if name in facts):
+        raise _refuse("a fact is answered for other arguments")
     given = set(answer.record.values("items")) | set(answer.record.values("masked"))
     answered = answer.record.answered
     wanted_items = set(answered["items"]) | set(answered["masked"]) if asked.items is None else asked.items
-    missing = (wanted_items - given) | (asked.facts - set(answer.record.values("facts")))
+    missing = (wanted_items - given) | (asked.facts - set(facts))
     if missing := missing - set(answer.receipt.withheld):
         raise Problem("record-incomplete", f"asked for, but neither answered nor withheld: {', '.join(sorted(missing))}")
     return answer

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exchange.canonical import b64url, b64url_decode, parse_json, sha256
+from exchange.canonical import MAX_DEPTH, b64url, b64url_decode, canonical, parse_json, sha256
 from exchange.jws import sign_compact, verify_compact
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import Problem
@@ -24,6 +23,14 @@ MAX_RECORD_BYTES = 8_388_608
 SUBJECT = "subject"
 # Where disclosures may hang: the top level holds the subject alone, the rest is in three objects.
 FORMS = ("items", "masked", "facts")
+_FORM_SET = frozenset(FORMS)
+_STRINGS = frozenset({str})
+# A verifier of RFC 9901 would take these members, wherever they stand, for hidden parts.
+_RESERVED = frozenset({"_sd", "..."})
+_CLAIM_TYPES: Mapping[str, type] = {
+    "iss": str, "aud": str, "svc": str, "schema": int, "req": str, "jti": str, "iat": int, "cnf": dict, "found": bool,
+}  # fmt: skip
+_READ = frozenset({*_CLAIM_TYPES, "answered", "_sd", "_sd_alg", *FORMS}) - {"cnf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +93,42 @@ class Record:
 
 
 def _disclose(name: str, value: object) -> str:
-    salt = b64url(secrets.token_bytes(SALT_BYTES))
-    return b64url(json.dumps([salt, name, value], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8"))
+    return b64url(canonical([b64url(secrets.token_bytes(SALT_BYTES)), name, value]))
 
 
 def _digest(disclosure: str) -> str:
     return b64url(sha256(disclosure.encode("ascii")))
 
 
-def _require_plain(value: object) -> None:
-    """No `_sd` and no `...` inside a value: a verifier of RFC 9901 would take them for hidden parts."""
-    if isinstance(value, dict):
-        if "_sd" in value or "..." in value:
-            raise ValueError("a value holds a member that SD-JWT reserves")
-        for member in value.values():
-            _require_plain(member)
-    elif isinstance(value, list):
+def _require_plain(value: object, depth: int) -> None:
+    """Raise ValueError for a value that no verifier would take: reserved members, U+0000, more than `depth` levels."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("a value holds U+0000")
+    elif isinstance(value, (dict, list)):
+        if depth == 0:
+            raise ValueError("a value is nested too deeply")
+        if isinstance(value, dict):
+            if not _RESERVED.isdisjoint(value):
+                raise ValueError("a value holds a member that SD-JWT reserves")
+            value = [*value, *value.values()]
         for member in value:
-            _require_plain(member)
+            _require_plain(member, depth - 1)
 
 
 def issue_record(key: SigningKey, claims: RecordClaims, answer: Answer) -> str:
     """Sign an answer into `JWT~D~…~D~` (RFC 9901 section 4), every value behind a salted digest.
 
     The number of digests is that of the names in `answer`, so give each permitted name a value (None when there is none).
-    Raises ValueError for a value that holds `_sd` or `...`.
+    Raises ValueError for what no verifier would take: a value that is not canonical JSON or holds `_sd`, `...` or U+0000,
+    a name in full and masked, a value although nothing was found, more than MAX_DISCLOSURES.
     """
+    values = {form: dict(answer.form(form)) for form in FORMS}
+    _require_plain(values, MAX_DEPTH + 1)  # a disclosure is one level, here two stand around the value
+    if answer.items.keys() & answer.masked.keys():
+        raise ValueError("a name is answered in full and masked")
+    if not claims.found and any(value is not None for form in ("items", "masked") for value in values[form].values()):
+        raise ValueError("nothing was found, so no item has a value")
     disclosures = [_disclose(SUBJECT, answer.subject)]
     payload: dict[str, Any] = {
         "iss": claims.issuer,
@@ -123,16 +140,16 @@ def issue_record(key: SigningKey, claims: RecordClaims, answer: Answer) -> str:
         "iat": claims.issued_at,
         "cnf": {"jwk": dict(claims.gateway_key)},
         "found": claims.found,
-        "answered": {form: sorted(answer.form(form)) for form in FORMS},
+        "answered": {form: sorted(values[form]) for form in FORMS},
         "_sd": [_digest(disclosures[0])],
         "_sd_alg": "sha-256",
     }
     for form in FORMS:
-        values = answer.form(form)
-        _require_plain(list(values.values()))
-        texts = [_disclose(name, value) for name, value in values.items()]
+        texts = [_disclose(name, value) for name, value in values[form].items()]
         payload[form] = {"_sd": sorted(map(_digest, texts))}
         disclosures += texts
+    if len(disclosures) > MAX_DISCLOSURES:
+        raise ValueError("too many disclosures")
     return "~".join([sign_compact(key, RECORD_TYPE, payload), *disclosures, ""])
 
 
@@ -144,13 +161,13 @@ def verify_record(presentation: str, key_of: Callable[[str], VerifyKey | None]) 
     """Verify `JWT~D~…~D~` (no key-binding part) and place each disclosure.
 
     Raises `record-invalid` for a signature that does not hold, an unknown key, another `typ`, claims of the wrong shape, a
-    repeated or unreferenced digest, a disclosure of wrong arity, a name twice in one form or both full and masked, and
-    more than MAX_DISCLOSURES.
+    repeated or unreferenced digest, more or fewer digests than names answered, a disclosure of wrong arity, a name twice in
+    one form or both full and masked, a value although nothing was found, and more than MAX_DISCLOSURES.
     """
     if len(presentation) > MAX_RECORD_BYTES:
         raise _refuse("larger than a record may be")
-    jwt, *texts, last = presentation.split("~")
-    if last or not texts:
+    jwt, *texts = presentation.split("~")
+    if not texts or texts.pop():
         raise _refuse("not JWT~D~…~")
     if len(texts) > MAX_DISCLOSURES:
         raise _refuse("too many disclosures")
@@ -159,81 +176,118 @@ def verify_record(presentation: str, key_of: Callable[[str], VerifyKey | None]) 
         payload = signed.claims()
     except Problem as problem:
         raise _refuse(problem.reason) from None
-    key = key_of(signed.kid)
-    if key is None:
-        raise _refuse("the key vanished")
-    claims, answered = _read_claims(payload)
-    disclosures = _place(texts, _digest_places(payload))
-    _require_distinct(disclosures, answered)
-    return Record(jwt, claims, answered, disclosures, key)
+    claims = _read_claims(payload)
+    answered = _read_answered(payload.get("answered"))
+    disclosures = _place(texts, _digest_places(payload, answered))
+    _require_consistent(disclosures, answered, found=claims.found)
+    return Record(jwt, claims, answered, disclosures, signed.key)
 
 
-def _read_claims(payload: Mapping[str, Any]) -> tuple[RecordClaims, dict[str, tuple[str, ...]]]:
-    texts = [payload.get(name) for name in ("iss", "aud", "svc", "req", "jti")]
-    confirmation, answered = payload.get("cnf"), payload.get("answered")
-    jwk = confirmation.get("jwk") if isinstance(confirmation, dict) else None
-    schema, issued, found = payload.get("schema"), payload.get("iat"), payload.get("found")
-    if not all(isinstance(text, str) for text in texts) or not isinstance(jwk, dict) or not isinstance(found, bool):
-        raise _refuse("claims of the wrong shape")
-    if type(schema) is not int or type(issued) is not int or payload.get("_sd_alg") != "sha-256":
-        raise _refuse("schema, iat or _sd_alg of the wrong shape")
-    if not isinstance(answered, dict) or set(answered) != set(FORMS):
+def _read_claims(payload: Mapping[str, Any]) -> RecordClaims:
+    for name, kind in _CLAIM_TYPES.items():
+        if type(payload.get(name)) is not kind:
+            raise _refuse(f"{name} is missing or of the wrong type")
+    gateway_key = payload["cnf"].get("jwk")
+    if not isinstance(gateway_key, dict) or payload.get("_sd_alg") != "sha-256":
+        raise _refuse("cnf or _sd_alg of the wrong shape")
+    return RecordClaims(
+        payload["iss"],
+        payload["aud"],
+        payload["svc"],
+        payload["schema"],
+        payload["req"],
+        payload["jti"],
+        payload["iat"],
+        gateway_key,
+        payload["found"],
+    )
+
+
+def _read_answered(answered: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(answered, dict) or answered.keys() != _FORM_SET:
         raise _refuse("answered of the wrong shape")
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in answered.values()):
-        raise _refuse("answered of the wrong shape")
-    issuer, audience, service, request, record_id = (str(text) for text in texts)
-    claims = RecordClaims(issuer, audience, service, schema, request, record_id, issued, jwk, found)
-    return claims, {form: tuple(names) for form, names in answered.items()}
+    for names in answered.values():
+        if not isinstance(names, list) or not set(map(type, names)) <= _STRINGS:
+            raise _refuse("answered of the wrong shape")
+        if len(set(names)) != len(names) or not _RESERVED.isdisjoint(names):
+            raise _refuse("a name is answered twice or reserved")
+    if not set(answered["items"]).isdisjoint(answered["masked"]):
+        raise _refuse("a name is answered in full and masked")
+    return {form: tuple(names) for form, names in answered.items()}
 
 
-def _digest_places(payload: Mapping[str, Any]) -> dict[str, str]:
-    """Digest to the form it stands in; raises when one occurs twice or an `_sd` is not a list of strings."""
+def _digest_places(payload: Mapping[str, Any], answered: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Digest to the form it stands in.
+
+    Raises unless there are exactly as many as names were answered: a digest more could be opened elsewhere later.
+    """
+    try:
+        _require_plain([value for name, value in payload.items() if name not in _READ], MAX_DEPTH)
+    except ValueError:
+        raise _refuse("digests where none belong") from None
+    if SUBJECT in payload:
+        raise _refuse("the subject stands openly beside its digest")
     places: dict[str, str] = {}
     count = 0
-    for form, holder in ((SUBJECT, payload), *((form, payload.get(form)) for form in FORMS)):
-        digests = holder.get("_sd") if isinstance(holder, Mapping) else None
-        if not isinstance(digests, list) or not all(isinstance(digest, str) for digest in digests):
+    for form, holder in ((SUBJECT, {"_sd": payload.get("_sd")}), *((form, payload.get(form)) for form in FORMS)):
+        digests = holder["_sd"] if isinstance(holder, dict) and holder.keys() == {"_sd"} else None
+        if not isinstance(digests, list) or not set(map(type, digests)) <= _STRINGS:
             raise _refuse("_sd of the wrong shape")
-        count += len(digests)
+        if len(digests) != len(answered.get(form, (SUBJECT,))):
+            raise _refuse("not as many digests as names")
         places.update(dict.fromkeys(digests, form))
+        count += len(digests)
     if len(places) != count:
         raise _refuse("a digest occurs twice")
     return places
 
 
-def _place(texts: Iterable[str], places: dict[str, str]) -> tuple[Disclosure, ...]:
-    found: dict[str, Disclosure] = {}
+def _place(texts: Sequence[str], places: dict[str, str]) -> tuple[Disclosure, ...]:
+    """Each disclosure with the form its digest stands in; a digest serves once, so `places` is used up on the way."""
+    found = []
     for text in texts:
-        digest = _digest(text) if text.isascii() else ""
-        if digest not in places:
-            raise _refuse("a disclosure is not referenced")
-        if digest in found:
-            raise _refuse("a disclosure occurs twice")
+        form = places.pop(_digest(text), None) if text.isascii() else None
+        if form is None:
+            raise _refuse("a disclosure occurs twice or is not referenced")
         try:
-            parts = parse_json(b64url_decode(text), max_bytes=MAX_RECORD_BYTES)
+            raw = b64url_decode(text)
+            parts = parse_json(raw, max_bytes=MAX_RECORD_BYTES)
+            # Without these bytes, and without escapes that spell them, no member can have a reserved name.
+            if b"_sd" in raw or b"..." in raw or b"\\u" in raw:
+                _require_plain(parts, MAX_DEPTH)
         except (Problem, ValueError):
-            raise _refuse("a disclosure is not base64url JSON") from None
-        if not isinstance(parts, list) or len(parts) != 3 or not all(isinstance(part, str) for part in parts[:2]):
+            raise _refuse("a disclosure is not base64url of plain JSON") from None
+        if not isinstance(parts, list) or len(parts) != 3 or not isinstance(parts[0], str) or not isinstance(parts[1], str):
             raise _refuse("a disclosure is not [salt, name, value]")
-        if parts[1] in ("_sd", "..."):
-            raise _refuse("a disclosure has a reserved name")
-        found[digest] = Disclosure(text, places[digest], parts[1], parts[2])
-    return tuple(found.values())
+        found.append(Disclosure(text, form, parts[1], parts[2]))
+    return tuple(found)
 
 
-def _require_distinct(disclosures: Iterable[Disclosure], answered: Mapping[str, tuple[str, ...]]) -> None:
-    seen: set[tuple[str, str]] = set()
+def _require_consistent(disclosures: Sequence[Disclosure], answered: Mapping[str, Sequence[str]], *, found: bool) -> None:
+    """Each disclosure says something that the provider said it answers, once, and nothing that contradicts `found`."""
+    if len({(disclosure.form, disclosure.name) for disclosure in disclosures}) != len(disclosures):
+        raise _refuse("a name is disclosed twice")
     for disclosure in disclosures:
-        place = (disclosure.form, disclosure.name)
-        twin = {"items": ("masked", disclosure.name), "masked": ("items", disclosure.name)}.get(disclosure.form)
-        if place in seen or twin in seen:
-            raise _refuse("a name is disclosed twice")
-        seen.add(place)
-        if disclosure.form == SUBJECT:
-            if disclosure.name != SUBJECT or not isinstance(disclosure.value, str):
-                raise _refuse("the top level discloses something other than the subject")
-        elif disclosure.name not in answered[disclosure.form]:
+        form, value = disclosure.form, disclosure.value
+        if disclosure.name not in answered.get(form, (SUBJECT,)):
             raise _refuse("a disclosed name is not among those answered")
+        if form == SUBJECT and not isinstance(value, str):
+            raise _refuse("the subject is not a string")
+        if form == "facts" and not _is_fact(value):
+            raise _refuse("a fact is not {args, holds}")
+        if form in {"items", "masked"} and value is not None and not found:
+            raise _refuse("nothing was found, yet an item has a value")
+
+
+def _is_fact(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"args", "holds"}:
+        return False
+    arguments, holds = value["args"], value["holds"]
+    return (
+        (holds is None or isinstance(holds, bool))
+        and isinstance(arguments, dict)
+        and all(type(n) is int for n in arguments.values())
+    )
 
 
 def present(record: Record, keep: Callable[[Disclosure], bool]) -> str:

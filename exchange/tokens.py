@@ -101,7 +101,7 @@ def _person(claims: dict[str, object]) -> Person:
     account, roles, member, subject = (claims.get(name) for name in ("sub", "roles", "member", "subject"))
     if not isinstance(account, str) or not isinstance(roles, list):
         raise Problem("unauthenticated", reason="token claims of the wrong shape")
-    known = frozenset(Role(role) for role in roles if role in Role)
+    known = frozenset(role for role in Role if role.value in roles)
     return Person(
         account=account,
         roles=known,

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exchange.log import get_logger
+from exchange.log import get_logger, redact
 from exchange.problem import PROBLEMS, Problem
 
 MAX_BODY_BYTES = 1_048_576
@@ -53,6 +53,8 @@ def render_problem(
         (b"x-road-error", problem.kind.xroad_type.encode("ascii")),
         (b"cache-control", b"no-store"),
     ]
+    if problem.code == "unauthenticated":
+        headers.append((b"www-authenticate", b"Bearer"))
     if problem.code in ("quota-exceeded", "overloaded"):
         headers.append((b"retry-after", str(problem.extra.get("retry_after", 1)).encode("ascii")))
     return problem.status, headers, body
@@ -75,24 +77,25 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
+    if isinstance(error.__cause__, Problem):  # FastAPI turns whatever goes wrong while it reads a body into its own 400
+        return await _on_problem(request, error.__cause__)
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return problem_response(request, Problem(_BY_STATUS.get(status, "malformed-request" if status < 500 else "internal")))
+    code = _BY_STATUS.get(status, "malformed-request" if status < 500 else "internal")
+    response = problem_response(request, Problem(code))
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)  # Allow, for one
+    return response
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
-    """Name the places that are wrong, never the values: they may be personal."""
+    """Name the places that are wrong, never the values: they may be personal, and so may a name that the caller made up."""
     errors = error.errors() if isinstance(error, RequestValidationError) else []
-    places = sorted({".".join(str(part) for part in item["loc"] if isinstance(part, str | int))[:80] for item in errors})
-    return problem_response(request, Problem("malformed-request", f"wrong or missing: {', '.join(places[:10])}"))
-
-
-async def _on_unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected", error=type(error).__name__, request_id=getattr(request.state, "request_id", None), exc_info=error)
-    return problem_response(request, Problem("internal"))
+    places = sorted({".".join(str(part) for part in item["loc"] if isinstance(part, (str, int)))[:80] for item in errors})
+    return problem_response(request, Problem("malformed-request", redact(f"wrong or missing: {', '.join(places[:10])}")))
 
 
 class _Shell:
-    """ASGI middleware: request id, a limit for the body and for the time, metrics by route template."""
+    """ASGI middleware: request id, a limit for the body and for the time, metrics by route template, the last catch."""
 
     def __init__(self, app: ASGIApp, *, metrics: CollectorRegistry) -> None:
         self._app = app
@@ -105,7 +108,7 @@ class _Shell:
             return
         request_id = str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -115,36 +118,61 @@ class _Shell:
             await send(message)
 
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                await self._app(scope, _limited(receive), send_with_id)
-        except TimeoutError:
-            await _send_problem(send_with_id, Problem("deadline-exceeded"), request_id)
-        except Problem as problem:
-            await _send_problem(send_with_id, problem, request_id)
+            problem = await self._run(scope, receive, send_with_id)
+            if problem is not None and status == 0:
+                await problem_response(Request(scope), problem)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             self._requests.labels(route, str(status)).inc()
             self._seconds.labels(route).observe(time.perf_counter() - started)
+        if problem is not None and status != problem.status:
+            raise ConnectionAbortedError  # an answer had begun: the server must cut it off, so that nobody takes it for whole
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> Problem | None:
+        """Whatever the app lets fall, as a problem."""
+        limit = asyncio.timeout(REQUEST_SECONDS)
+        try:
+            async with limit:
+                await self._app(scope, _limited(receive), send)
+        except Problem as problem:
+            return problem
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                return Problem("deadline-exceeded")
+            log.exception("unexpected", error=type(error).__name__, request_id=scope["state"]["request_id"])
+            return Problem("internal")
+        return None
 
 
 def _limited(receive: Receive) -> Receive:
-    seen = 0
+    """`receive` with a limit for the size of the body and for the time it takes to arrive."""
+    size, complete = 0, False
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY_BYTES:
+        nonlocal size, complete
+        if complete:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise Problem("deadline-exceeded", "the body did not arrive in time") from None
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
             raise Problem("too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        complete = not message.get("more_body", False)
         return message
 
     return limited
 
 
-async def _send_problem(send: Send, problem: Problem, request_id: str) -> None:
-    status, headers, body = render_problem(problem, request_id)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _holds(ready: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await ready()
+    except Exception as error:
+        log.warning("not-ready", error=type(error).__name__)
+        return False
 
 
 def create_app(
@@ -168,7 +196,6 @@ def create_app(
         (Problem, _on_problem),
         (HTTPException, _on_http),
         (RequestValidationError, _on_validation),
-        (Exception, _on_unexpected),
     ):
         app.add_exception_handler(kind, responder)
 
@@ -178,7 +205,7 @@ def create_app(
 
     @app.get("/health/ready", include_in_schema=False)
     async def is_ready() -> Response:
-        good = ready is None or await ready()
+        good = ready is None or await _holds(ready)
         return Response(
             orjson.dumps({"status": "ok" if good else "not-ready"}), 200 if good else 503, media_type="application/json"
         )
@@ -195,9 +222,8 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int | str, list[str]] = {}
     for code in codes:
         by_status.setdefault(PROBLEMS[code].status, []).append(code)
-    return {
-        status: {"description": ", ".join(names), "content": {"application/problem+json": {}}} for status, names in by_status.items()
-    }
+    content: dict[str, Any] = {"application/problem+json": {}}
+    return {status: {"description": ", ".join(names), "content": content} for status, names in by_status.items()}
 
 
 def serve(app: ASGIApp, *, host: str, port: int, backlog: int = 2048) -> None:

@@ -68,6 +68,8 @@ class Fetched:
     withheld: Mapping[str, str]
     presentation: str
     answer: VerifiedAnswer
+    request: tuple[bytes, bytes]
+    """Signature base and signature of the request that this answers."""
 
     def document(self) -> dict[str, Any]:
         """The JSON view that an outway hands on: as a gateway's, but every word of it verified."""
@@ -96,6 +98,9 @@ class Prepared:
 
     request: HttpRequest
     asked: Asked
+    base: bytes
+    """The signature base: with `signature` the proof of what was asked."""
+    signature: bytes
 
 
 def _body(wanted: Wanted) -> bytes:
@@ -125,26 +130,27 @@ def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, autho
     headers += [(name, quote(value, safe=" !#$&'()*+,/:;=?@[]")) for name, value in optional if value is not None]
     plain = HttpRequest("POST", f"{DATA_PREFIX}{service}", "", authority, headers, _body(wanted))
     signed = sign_request(key, plain, tag=Tag.REQUEST, now=now)
-    digest = verify_request(signed, tag=Tag.REQUEST, key_of=lambda _: key.public, now=now).digest
+    evidence = verify_request(signed, tag=Tag.REQUEST, key_of=lambda _: key.public, now=now)
     everything = wanted.items == ALL
     asked = Asked(
         consumer=consumer,
         service=str(service),
         request_id=request_id,
-        request=b64url(digest),
+        request=b64url(evidence.digest),
         subject=wanted.subject.upper(),
         items=None if everything else frozenset(wanted.items),
         facts=frozenset(wanted.facts),
     )
-    return Prepared(signed, asked)
+    return Prepared(signed, asked, evidence.base, evidence.signature)
 
 
-def read_answer(status: int, body: bytes, asked: Asked, snapshot: Snapshot, *, now: float) -> Fetched:
+def read_answer(status: int, body: bytes, prepared: Prepared, snapshot: Snapshot, *, now: float) -> Fetched:
     """Verify an answer against the question and read the data out of it.
 
     Raises the gateway's problem, `record-invalid` for an answer that does not verify or answers something else, and
     `record-incomplete` for one that lacks something that was asked for.
     """
+    asked = prepared.asked
     if len(body) > MAX_ANSWER_BYTES:
         raise Problem("too-large", "the answer is larger than an answer may be")
     if status != 200:
@@ -174,6 +180,7 @@ def read_answer(status: int, body: bytes, asked: Asked, snapshot: Snapshot, *, n
         withheld=answer.receipt.withheld,
         presentation=presentation,
         answer=answer,
+        request=(prepared.base, prepared.signature),
     )
 
 
@@ -230,7 +237,7 @@ class Consumer:
                 # Signed anew for the next one: the provider answers one signed request once.
                 last = Problem("provider-unavailable", "no gateway can be reached", reason=type(error).__name__)
                 continue
-            return read_answer(answer.status_code, answer.content, prepared.asked, snapshot, now=self._clock.now())
+            return read_answer(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
         raise last or Problem("provider-unavailable", "no gateway is configured")
 
     async def explain(self, request_id: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from exchange.canonical import b64url, b64url_decode
-from exchange.clock import Clock, parse_rfc3339, rfc3339
+from exchange.clock import parse_rfc3339, rfc3339
 from exchange.identifiers import parse_service_id
 from exchange.problem import Problem
 from exchange.tokens import Person
@@ -100,7 +100,7 @@ class ConsentView(BaseModel):
     facts: dict[str, list[int]]
     mode: str
     use: dict[str, Any]
-    valid_from: str
+    valid_from: str | None
     valid_until: str
     data_from: str | None
     data_until: str | None
@@ -142,12 +142,14 @@ async def ask_for_consent(
     order: ConsentOrder, response: Response, held: TheDesks, consumer: Annotated[str, Depends(consumer_calling)]
 ) -> dict[str, Any]:
     """Ask a person for consent; signed by the consumer. Asking the same again gives the request that waits already."""
-    consent, is_new = await held.consents.ask(_terms(order, consumer, held.clock), order.subject)
+    consent, is_new = await held.consents.ask(_terms(order, consumer), order.subject)
     response.status_code = 201 if is_new else 200
     return _private(response, view(consent))
 
 
-@router.get("/consents", response_model=ConsentPage, responses=problem_responses("malformed-request", "unauthenticated", "forbidden"))
+@router.get(
+    "/consents", response_model=ConsentPage, responses=problem_responses("malformed-request", "unauthenticated", "forbidden")
+)
 async def list_consents(
     response: Response,
     held: TheDesks,
@@ -229,7 +231,7 @@ def view(consent: Consent) -> dict[str, Any]:
         **terms,
         "id": consent.id,
         "state": consent.state.value,
-        "valid_from": rfc3339(terms["valid_from"]),
+        "valid_from": None if terms["valid_from"] is None else rfc3339(terms["valid_from"]),
         "valid_until": rfc3339(consent.valid_until or terms["valid_until"]),
         "texts": [{"language": text.language, "text": text.text, "text_hash": text.hash} for text in consent.texts],
         **{name: None if at is None else rfc3339(at) for name, at in instants.items()},
@@ -242,7 +244,7 @@ def _private(response: Response, content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _terms(order: ConsentOrder, consumer: str, clock: Clock) -> ConsentTerms:
+def _terms(order: ConsentOrder, consumer: str) -> ConsentTerms:
     """The terms of an order. Raises `malformed-request`."""
     try:
         return ConsentTerms(
@@ -253,7 +255,7 @@ def _terms(order: ConsentOrder, consumer: str, clock: Clock) -> ConsentTerms:
             facts={name: tuple(sorted(set(values))) for name, values in order.facts.items()},
             mode=Mode(order.mode),
             use=parse_use_limit(order.use.model_dump()),
-            valid_from=int(clock.now()) if order.valid_from is None else int(parse_rfc3339(order.valid_from)),
+            valid_from=None if order.valid_from is None else int(parse_rfc3339(order.valid_from)),
             valid_until=int(parse_rfc3339(order.valid_until)),
             data_from=order.data_from,
             data_until=order.data_until,
@@ -265,6 +267,9 @@ def _terms(order: ConsentOrder, consumer: str, clock: Clock) -> ConsentTerms:
 
 def _parse_cursor(text: str) -> int:
     try:
-        return int(b64url_decode(text).decode("ascii"))
+        number = int(b64url_decode(text).decode("ascii"))
     except ValueError:
-        raise Problem("malformed-request", "the cursor is not one that was given out") from None
+        number = -1
+    if not 0 <= number < 2**62:
+        raise Problem("malformed-request", "the cursor is not one that was given out")
+    return number

@@ -80,7 +80,8 @@ def parse_service(code: str, entry: Mapping[str, Any]) -> ServiceNotice:
             name: ItemNotice(parse_titles(item), item["classification"] >= SENSITIVE) for name, item in entry["items"].items()
         },
         facts={
-            name: FactNotice(parse_titles(fact), fact["parameter"], tuple(fact["allowed"])) for name, fact in entry["facts"].items()
+            name: FactNotice(parse_titles(fact), fact["parameter"], tuple(fact["allowed"]))
+            for name, fact in entry["facts"].items()
         },
     )
 

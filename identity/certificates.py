@@ -64,6 +64,11 @@ class CertificateAuthority:
     key: SigningKey
     certificate: x509.Certificate
 
+    @property
+    def pem(self) -> str:
+        """The authority's own certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
+
     def issue(self, key: VerifyKey, owner: str, *, serves: bool, valid_from: int, valid_until: int) -> str:
         """The certificate (PEM) of an end entity, from `valid_from` to the second before `valid_until` (unix seconds).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT = "development"
@@ -32,25 +33,23 @@ class Settings(BaseSettings):
     """File with the NKey seed."""
     signing_key_file: Path
     """PKCS#8 PEM of the key that signs consent grants; made at the first start."""
-    ca_key_file: Path
-    """PKCS#8 PEM of the certificate authority's key; made at the first start in development, must exist otherwise."""
-    ca_certificate_file: Path
-    """PEM of the certificate authority's certificate; as above."""
-    certificate_days: int = 365
+    ca_directory: Path
+    """`ca.key.pem` and `ca.crt.pem` of the certificate authority; made at the first start in development, else needed."""
+    certificate_days: int = Field(default=365, ge=1, le=1100)
     """How long an enrolled key is valid."""
-    issuer_url: str
-    """`iss` of people's access tokens."""
-    token_audience: str = "yitong"
+    oidc_issuer: str
+    """`iss` of people's access tokens; with the embedded issuer also where its endpoints are."""
+    oidc_jwks_url: str | None = None
+    """Where the issuer's keys are; not asked with the embedded issuer, whose keys are at hand."""
+    oidc_audience: str = "yitong"
     """`aud` of people's access tokens."""
-    jwks_url: str | None = None
-    """Where the issuer's keys are; None with the embedded issuer, whose keys are at hand."""
     accounts_file: Path | None = None
-    """JSON accounts of the embedded issuer, mode 0600; naming one outside development is refused."""
+    """JSON accounts of the embedded issuer, mode 0600, made at the first start; naming one outside development is refused."""
     token_key_file: Path | None = None
-    """PKCS#8 PEM with which the embedded issuer signs tokens; made at the first start."""
+    """PKCS#8 PEM with which the embedded issuer signs tokens, made at the first start; by default beside the accounts."""
     policy_file: Path | None = None
     """JSON rows over the defaults of the policy table."""
-    settle_seconds: float = 30.0
+    settle_seconds: float = Field(default=30.0, gt=0)
     """How often what has run out is written down."""
     log_level: str = "info"
     """debug | info | warning | error."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.client import GroundKind
 from exchange.clock import Clock, rfc3339
 from exchange.keys import SigningKey
 from exchange.log import get_logger
@@ -17,15 +18,16 @@ from exchange.tokens import Person, Role
 from identity import store
 from identity.announce import Announcer
 from identity.catalogue import Notice, parse_service, parse_titles, require_offered
-from identity.entries import consent_entry
+from identity.entries import consent_entry, withdrawal
 from identity.grant import sign_grant
-from identity.ledger import Ground, Ledger
+from identity.ledger import Ledger
 from identity.model import (
     BLIND_BYTES,
     Consent,
     ConsentGrant,
     ConsentState,
     ConsentTerms,
+    ConsentText,
     Grantor,
     GrantorKind,
     comes_of_age_at,
@@ -83,7 +85,8 @@ class ConsentRegister:
                 await self._require_may_ask(connection, terms, person, now)
                 consent, is_new = self._request(notice, terms, person, now), True
                 await store.add_consent(connection, consent)
-                await store.add_pending(connection, consent.id, consent_entry(consent, "requested", self.clock.now_ms()))
+                entry = consent_entry(consent, "requested", self.clock.now_ms(), by=terms.consumer)
+                await store.add_pending(connection, consent.id, entry)
         await self.ledger.flush(consent.id)
         return consent, is_new
 
@@ -109,7 +112,7 @@ class ConsentRegister:
         async with self.engine.connect() as connection:
             wards = await store.list_wards(connection, person.subject) if Role.CITIZEN in person.roles else []
             subjects = {person.subject, *(ward.ward for ward in wards if self._is_minor(ward.ward, now))}
-            found = await store.list_consents(connection, subjects, state, before, PAGE, int(now))
+            found = await store.list_consents(connection, subjects, state=state, before=before, limit=PAGE, now=int(now))
         return [consent.at(now) for consent in found]
 
     async def grant(self, person: Person, consent_id: str, *, text_hash: str, language: str) -> Consent:
@@ -123,11 +126,12 @@ class ConsentRegister:
             consent, grantor = await self._find_theirs(connection, person, consent_id, lock=True)
             if grantor.kind is GrantorKind.SELF and consent.subject_kind == "person" and self._is_minor(consent.subject, now):
                 raise Problem("forbidden", f"below the age of {self._years} a guardian answers")
-            if not any((text.language, text.hash) == (language, text_hash) for text in consent.texts):
+            shown = next((text for text in consent.texts if (text.language, text.hash) == (language, text_hash)), None)
+            if shown is None:
                 raise Problem("conflict", "this is not the text that was shown", state=consent.state.value)
             if consent.state is not ConsentState.GRANTED:
                 require_move(consent.state, ConsentState.GRANTED)
-                consent = await self._save_grant(connection, consent, grantor, person, text_hash, language)
+                consent = await self._save_grant(connection, consent, grantor, person, shown)
         await self.ledger.flush(consent_id)
         return consent
 
@@ -140,7 +144,7 @@ class ConsentRegister:
                 require_move(consent.state, ConsentState.DECLINED)
                 consent = replace(consent, state=ConsentState.DECLINED, answered_at=now, ended_at=now)
                 await store.save_move(connection, consent)
-                entry = consent_entry(consent, "declined", self.clock.now_ms(), details={"by": grantor.kind.value})
+                entry = consent_entry(consent, "declined", self.clock.now_ms(), by=grantor.kind.value)
                 await store.add_pending(connection, consent.id, entry)
         await self.ledger.flush(consent_id)
         return consent
@@ -185,7 +189,7 @@ class ConsentRegister:
                 raise Problem("conflict", "the consent has no limited number of uses")
             if consent.state is not ConsentState.USED_UP:
                 require_move(consent.state, ConsentState.USED_UP)
-                consent = await self._end(connection, consent, ConsentState.USED_UP, now, told_by=gateway)
+                consent = await self._end(connection, consent, ConsentState.USED_UP, now, by=gateway)
         await self.ledger.flush(consent_id)
         return consent
 
@@ -198,7 +202,7 @@ class ConsentRegister:
                 batch = await store.lock_run_out(connection, now, SETTLE_BATCH)
                 for consent in batch:
                     over = consent.at(now)
-                    await self._end(connection, consent, over.state, over.ended_at or now)
+                    await self._end(connection, consent, over.state, over.ended_at or now, by="time")
             moved += len(batch)
             if len(batch) < SETTLE_BATCH:
                 break
@@ -212,7 +216,7 @@ class ConsentRegister:
             after = -1
             while page := await store.list_granted(connection, after, RECONCILE_PAGE):
                 after = page[-1][0]
-                unfinished |= await self.ledger.find_fenced(Ground.CONSENT, [consent_id for _, consent_id in page])
+                unfinished |= await self.ledger.find_fenced(GroundKind.CONSENT, [consent_id for _, consent_id in page])
         for consent_id in sorted(unfinished):
             async with self.engine.connect() as connection:
                 consent = await store.find_consent(connection, consent_id)
@@ -222,10 +226,9 @@ class ConsentRegister:
 
     async def _finish_withdrawal(self, consent: Consent) -> Consent:
         now = int(self.clock.now())
-        entry = consent_entry(consent, "withdrawn", self.clock.now_ms(), kind="withdraw")
         # The fence first, our own state second. A crash before the fence: only the note stands, `reconcile` goes on from
         # there. A crash after it: no release is placed any more, and `reconcile` writes our state.
-        await self.ledger.fence(Ground.CONSENT, consent.id, entry)
+        await self.ledger.fence(withdrawal(consent, self.clock.now_ms()))
         async with self.engine.begin() as connection:
             current = await store.find_consent(connection, consent.id, lock=True)
             if current is None or current.state is not ConsentState.GRANTED:
@@ -237,14 +240,14 @@ class ConsentRegister:
         return withdrawn
 
     async def _save_grant(
-        self, connection: AsyncConnection, consent: Consent, grantor: Grantor, person: Person, text_hash: str, language: str
+        self, connection: AsyncConnection, consent: Consent, grantor: Grantor, person: Person, shown: ConsentText
     ) -> Consent:
         now, blind = int(self.clock.now()), secrets.token_bytes(BLIND_BYTES)
         until = consent.terms.valid_until
         if grantor.kind is GrantorKind.GUARDIAN:
             # 个人信息保护法 art. 31: from that birthday on the person decides, so the guardian's word ends there.
             until = min(until, comes_of_age_at(consent.subject, self._years))
-        start = max(consent.terms.valid_from, now)
+        start = max(consent.terms.valid_from or now, now)
         if until <= start:
             raise Problem("conflict", "nothing would be left of the time that was asked for", state=consent.state.value)
         grant = ConsentGrant(
@@ -252,8 +255,8 @@ class ConsentRegister:
             subject_commit=subject_commitment(blind, consent.subject),
             granted_by=grantor,
             terms=replace(consent.terms, valid_from=start, valid_until=until),
-            text_hash=text_hash,
-            language=language,
+            text_hash=shown.hash,
+            language=shown.language,
             assurance=person.assurance,
             issued_at=now,
         )
@@ -268,18 +271,15 @@ class ConsentRegister:
         )
         columns = {"granted_by": grantor.kind.value, "grant": granted.grant, "blind": blind, "valid_until": until}
         await store.save_move(connection, granted, **columns)
-        shown = next(text for text in consent.texts if text.language == language)
-        details = {"by": grantor.kind.value, "grant": granted.grant, "language": language, "text": shown.text, "text_hash": text_hash}
-        await store.add_pending(connection, consent.id, consent_entry(granted, "granted", self.clock.now_ms(), details=details))
+        details = {"jws": granted.grant, "language": shown.language, "text": shown.text, "reference": grantor.reference}
+        entry = consent_entry(granted, "granted", self.clock.now_ms(), by=grantor.kind.value, details=details)
+        await store.add_pending(connection, consent.id, entry)
         return granted
 
-    async def _end(
-        self, connection: AsyncConnection, consent: Consent, state: ConsentState, at: int, *, told_by: str | None = None
-    ) -> Consent:
+    async def _end(self, connection: AsyncConnection, consent: Consent, state: ConsentState, at: int, *, by: str) -> Consent:
         ended = replace(consent, state=state, ended_at=at)
         await store.save_move(connection, ended)
-        details = {"told_by": told_by} if told_by else None
-        await store.add_pending(connection, consent.id, consent_entry(ended, state.value, self.clock.now_ms(), details=details))
+        await store.add_pending(connection, consent.id, consent_entry(ended, state.value, self.clock.now_ms(), by=by))
         return ended
 
     def _request(self, notice: Notice, terms: ConsentTerms, subject: str, now: int) -> Consent:

@@ -25,7 +25,7 @@ class GuardianshipRegister:
     clock: Clock
     policy: Policy
 
-    async def begin(self, guardian: str, ward: str) -> Guardianship:
+    async def begin(self, guardian: str, ward: str, *, by: str) -> Guardianship:
         """Record that `guardian` answers for `ward`. Raises `malformed-request` for a ward who answers for themselves."""
         now = int(self.clock.now())
         if guardian == ward or now >= comes_of_age_at(ward, self.policy.figure("guardian-consent-below")):
@@ -33,16 +33,17 @@ class GuardianshipRegister:
         guardianship = Guardianship(guardian, ward, f"guardianship:{uuid.uuid4()}", now)
         async with self.engine.begin() as connection:
             await store.save_guardianship(connection, guardianship)
-            entry = guardianship_entry(guardianship, "begun", self.clock.now_ms())
+            entry = guardianship_entry(guardianship, "begun", self.clock.now_ms(), by=by)
             await store.add_pending(connection, guardianship.reference, entry)
         await self.ledger.flush(guardianship.reference)
         return guardianship
 
-    async def end(self, guardian: str, ward: str) -> None:
+    async def end(self, guardian: str, ward: str, *, by: str) -> None:
         """Record that it has ended; consents given before stay. Raises `not-found`."""
         async with self.engine.begin() as connection:
             ended = await store.end_guardianship(connection, guardian, ward, int(self.clock.now()))
             if ended is None:
                 raise Problem("not-found")
-            await store.add_pending(connection, ended.reference, guardianship_entry(ended, "ended", self.clock.now_ms()))
+            entry = guardianship_entry(ended, "ended", self.clock.now_ms(), by=by)
+            await store.add_pending(connection, ended.reference, entry)
         await self.ledger.flush(ended.reference)

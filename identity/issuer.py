@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -45,7 +45,8 @@ _MEMBER_ROLES = frozenset({Role.OFFICER, Role.INTEGRATOR})
 class _Account(BaseModel):
     """账号. One row of the accounts file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # An error that repeated the input would print a password when the process refuses to start.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     account: str = Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")
     password: str = Field(min_length=MIN_PASSWORD, max_length=128, repr=False)
@@ -116,7 +117,7 @@ def _parse_account(row: _Account) -> Account:
 
 
 def _digest(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode("utf-8"), salt=salt, n=2**13, r=8, p=1)
+    return hashlib.scrypt(password.encode("utf-8"), salt=salt, n=2**12, r=8, p=1)
 
 
 class Issuer:
@@ -130,6 +131,11 @@ class Issuer:
         # For an unknown account a password is compared too, so that time does not tell which accounts exist.
         self._nobody = Account("", (), None, None, secrets.token_bytes(16), secrets.token_bytes(64))
         self._computing = asyncio.Semaphore(2)
+
+    @property
+    def jwks_url(self) -> str:
+        """Where its keys are."""
+        return f"{self.url}/jwks"
 
     async def log_in(self, account: str, password: str) -> str:
         """An access token. Raises `unauthenticated`, and `quota-exceeded` after ten failures with one name in a minute."""
@@ -166,8 +172,8 @@ class Issuer:
         """The provider metadata (OpenID Connect Discovery 1.0 section 3)."""
         return {
             "issuer": self.url,
-            "jwks_uri": f"{self.url}/oidc/jwks",
-            "token_endpoint": f"{self.url}/oidc/token",
+            "jwks_uri": self.jwks_url,
+            "token_endpoint": f"{self.url}/token",
             "grant_types_supported": ["password"],
             "response_types_supported": [],
             "subject_types_supported": ["public"],
@@ -188,20 +194,20 @@ class Issuer:
 
 def issuer_routes(issuer: Issuer) -> APIRouter:
     """The endpoints of the development issuer."""
-    router = APIRouter(tags=["development issuer"])
+    router = APIRouter(tags=["development issuer"], prefix=urlsplit(issuer.url).path)
 
     @router.get("/.well-known/openid-configuration")
     async def show_discovery() -> dict[str, Any]:
         """Provider metadata."""
         return issuer.discovery()
 
-    @router.get("/oidc/jwks")
+    @router.get("/jwks")
     async def show_keys() -> dict[str, Any]:
         """The keys with which tokens are signed (RFC 7517)."""
         return {"keys": [issuer.key.public_jwk | {"use": "sig"}]}
 
     @router.post(
-        "/oidc/token",
+        "/token",
         openapi_extra={"requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}}},
         responses=problem_responses("malformed-request", "unauthenticated", "quota-exceeded"),
     )

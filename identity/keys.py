@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.client import GroundKind
 from exchange.clock import Clock
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import Problem
@@ -15,8 +16,8 @@ from exchange.tokens import Person, Role
 from identity import store
 from identity.announce import Announcer
 from identity.certificates import CertificateAuthority, make_request, parse_request
-from identity.entries import key_entry
-from identity.ledger import Ground, Ledger
+from identity.entries import key_entry, revocation
+from identity.ledger import Ledger
 from identity.model import KeyState, KeyUse, RegisteredKey, owner_member
 
 IDENTITY_OWNER = "identity"
@@ -44,14 +45,14 @@ class KeyRegister:
         _require_owner(owner, use)
         if use is KeyUse.IDENTITY or not _may_administer(person, owner, Role.REGISTRAR):
             raise Problem("forbidden", "a registrar, or an integrator of the owner's member, enrols its keys")
-        return await self._add(parse_request(request, owner), owner, use, rotated_from=None)
+        return await self._add(parse_request(request, owner), owner, use, by=person.account)
 
     async def rotate(self, old: RegisteredKey, request: str) -> RegisteredKey:
         """Enrol the next key of the owner of `old`, whose active key has signed the call. The old one stays valid.
 
         Raises `malformed-request` and `conflict` as `enrol` does.
         """
-        return await self._add(parse_request(request, old.owner), old.owner, old.use, rotated_from=old.kid)
+        return await self._add(parse_request(request, old.owner), old.owner, old.use, by=old.owner, rotated_from=old.kid)
 
     async def revoke(self, person: Person, kid: str, reason: str) -> RegisteredKey:
         """Revoke a key: no release stands on it once this has returned. Repeating it changes nothing.
@@ -66,7 +67,7 @@ class KeyRegister:
         async with self.engine.begin() as connection:
             # If we crash after this, `reconcile` asks for the fence again: a revocation once asked for is carried out.
             await store.note_revocation_asked(connection, kid, now)
-        await self._finish_revocation(key, reason)
+        await self._finish_revocation(key, by=person.account, reason=reason)
         return await self.find(kid)
 
     async def find(self, kid: str) -> RegisteredKey:
@@ -96,7 +97,7 @@ class KeyRegister:
             known = await store.find_key(connection, key.kid)
         if known is None:
             verified = parse_request(make_request(key, IDENTITY_OWNER), IDENTITY_OWNER)
-            await self._add(verified, IDENTITY_OWNER, KeyUse.IDENTITY, rotated_from=None)
+            await self._add(verified, IDENTITY_OWNER, KeyUse.IDENTITY, by=IDENTITY_OWNER)
         elif not known.is_active(self.clock.now()):
             raise ValueError("identity's own key is revoked or no longer valid: put a new one into its file")
 
@@ -105,21 +106,25 @@ class KeyRegister:
         async with self.engine.connect() as connection:
             half = set(await store.list_half_revoked_keys(connection))
             active = await store.list_active_kids(connection)
-        fenced = await self.ledger.find_fenced(Ground.KEY, active)
+        fenced = await self.ledger.find_fenced(GroundKind.KEY, active)
         for kid in sorted(half | fenced):
-            await self._finish_revocation(await self.find(kid), "finished at start-up")
+            await self._finish_revocation(await self.find(kid), by=IDENTITY_OWNER, reason="finished at start-up")
 
-    async def _finish_revocation(self, key: RegisteredKey, reason: str) -> None:
-        now = int(self.clock.now())
+    async def _finish_revocation(self, key: RegisteredKey, *, by: str, reason: str) -> None:
+        now, at_ms = int(self.clock.now()), self.clock.now_ms()
         # The fence first. If we crash before it nothing has changed but the note; after it, the key is dead for every
         # release although its row says active, until `reconcile` says so there too.
-        await self.ledger.fence(Ground.KEY, key.kid, key_entry(key, "revoked", self.clock.now_ms(), reason=reason))
+        await self.ledger.fence(revocation(key, at_ms, by=by, reason=reason))
         async with self.engine.begin() as connection:
             is_new = await store.revoke_key(connection, key.kid, now)
+            if is_new:
+                ended = replace(key, state=KeyState.REVOKED, revoked_at=now)
+                await store.add_pending(connection, key.kid, key_entry(ended, at_ms, by=by, reason=reason))
+        await self.ledger.flush(key.kid)
         if is_new:
             await self.announcer.announce(KEYS_CHANGED, {"kid": key.kid, "state": KeyState.REVOKED.value})
 
-    async def _add(self, key: VerifyKey, owner: str, use: KeyUse, *, rotated_from: str | None) -> RegisteredKey:
+    async def _add(self, key: VerifyKey, owner: str, use: KeyUse, *, by: str, rotated_from: str | None = None) -> RegisteredKey:
         now = int(self.clock.now())
         until = now + self.days * 86_400
         certificate = self.authority.issue(key, owner, serves=use is KeyUse.GATEWAY, valid_from=now, valid_until=until)
@@ -138,7 +143,7 @@ class KeyRegister:
         async with self.engine.begin() as connection:
             is_new = await store.add_key(connection, registered)
             if is_new:
-                await store.add_pending(connection, key.kid, key_entry(registered, "enrolled", self.clock.now_ms()))
+                await store.add_pending(connection, key.kid, key_entry(registered, self.clock.now_ms(), by=by))
             elif not await self._is_same_unfinished(connection, registered):
                 raise Problem("conflict", "this key was enrolled before; make a new one")
         await self.ledger.flush(key.kid)

@@ -110,7 +110,8 @@ class ConsentTerms:
     facts: FactTerms
     mode: Mode
     use: UseLimit
-    valid_from: int
+    valid_from: int | None
+    """None in a request: from the moment of the grant on."""
     valid_until: int
     data_from: str | None = None
     data_until: str | None = None
@@ -120,7 +121,7 @@ class ConsentTerms:
         """Raise ValueError for terms that allow nothing or never hold."""
         if not self.items and not self.facts:
             raise ValueError("a consent names at least one item or fact")
-        if self.valid_from >= self.valid_until:
+        if self.valid_from is not None and self.valid_from >= self.valid_until:
             raise ValueError("a consent ends after it begins")
         if (self.data_from or "") > (self.data_until or "9999-12"):
             raise ValueError("the months of the data end before they begin")
@@ -151,38 +152,40 @@ class ConsentTerms:
 def parse_terms(claims: Mapping[str, Any]) -> ConsentTerms:
     """Read the JSON form back; other members are passed over. Raises `malformed-request`."""
     try:
-        items, facts = claims["items"], claims["facts"]
-        life, first, last = claims["data_life_days"], claims["data_from"], claims["data_until"]
-        texts = (claims["consumer"], claims["service"], claims["purpose"], *items, *facts)
-        numbers = (claims["valid_from"], claims["valid_until"])
-        if not isinstance(items, list) or not isinstance(facts, dict) or not all(isinstance(text, str) and text for text in texts):
-            raise ValueError("a name is no text")
-        if not all(type(number) is int for number in numbers) or not (life is None or type(life) is int):
-            raise ValueError("a time is no integer")
-        if not isinstance(first, str | None) or not isinstance(last, str | None):
-            raise ValueError("a month is no text")
         return ConsentTerms(
-            consumer=claims["consumer"],
-            service=claims["service"],
-            purpose=claims["purpose"],
-            items=tuple(items),
-            facts={name: _parse_values(values) for name, values in facts.items()},
+            consumer=_text(claims["consumer"]),
+            service=_text(claims["service"]),
+            purpose=_text(claims["purpose"]),
+            items=tuple(_text(name) for name in _list(claims["items"])),
+            facts={_text(name): tuple(map(_whole, _list(values))) for name, values in dict(claims["facts"]).items()},
             mode=Mode(claims["mode"]),
             use=parse_use_limit(claims["use"]),
-            valid_from=numbers[0],
-            valid_until=numbers[1],
-            data_from=first,
-            data_until=last,
-            data_life_days=life,
+            valid_from=None if claims["valid_from"] is None else _whole(claims["valid_from"]),
+            valid_until=_whole(claims["valid_until"]),
+            data_from=None if claims["data_from"] is None else _text(claims["data_from"]),
+            data_until=None if claims["data_until"] is None else _text(claims["data_until"]),
+            data_life_days=None if claims["data_life_days"] is None else _whole(claims["data_life_days"]),
         )
     except (KeyError, TypeError, ValueError):
         raise Problem("malformed-request", "the consent's terms are of the wrong shape") from None
 
 
-def _parse_values(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(number) is int for number in value):
-        raise ValueError("a fact's allowed values are no list of integers")
-    return tuple(value)
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("not a text, or an empty one")
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("not a whole number")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
 
 
 class GrantorKind(StrEnum):
@@ -242,14 +245,18 @@ def parse_grant(claims: Mapping[str, Any]) -> ConsentGrant:
     """Read the payload of a grant. Raises `malformed-request`; a member that is missing never means "anything"."""
     terms = parse_terms(claims)
     try:
-        texts = {name: claims[name] for name in ("id", "subject_commit", "text_hash", "language")}
-        by, auth, issued = claims["granted_by"], claims["auth"], claims["iat"]
-        if not all(isinstance(text, str) and text for text in texts.values()) or type(issued) is not int:
-            raise ValueError("a claim is of the wrong type")
-        if not isinstance(by["reference"], str) or not isinstance(auth["assurance"], str):
-            raise ValueError("a claim is of the wrong type")
-        grantor = Grantor(GrantorKind(by["kind"]), by["reference"])
-        return ConsentGrant(**texts, granted_by=grantor, terms=terms, assurance=auth["assurance"], issued_at=issued)
+        _whole(terms.valid_from)
+        by, reference = claims["granted_by"], claims["granted_by"]["reference"]
+        return ConsentGrant(
+            id=_text(claims["id"]),
+            subject_commit=_text(claims["subject_commit"]),
+            granted_by=Grantor(GrantorKind(by["kind"]), reference if reference == "" else _text(reference)),
+            terms=terms,
+            text_hash=_text(claims["text_hash"]),
+            language=_text(claims["language"]),
+            assurance=_text(claims["auth"]["assurance"]),
+            issued_at=_whole(claims["iat"]),
+        )
     except (KeyError, TypeError, ValueError):
         raise Problem("malformed-request", "the consent grant is of the wrong shape") from None
 
@@ -286,7 +293,7 @@ def covers(
         return False
     if len(blind) != BLIND_BYTES or not hmac.compare_digest(subject_commitment(blind, subject), grant.subject_commit):
         return False
-    if not terms.valid_from <= now < terms.valid_until or not set(items) <= set(terms.items):
+    if terms.valid_from is None or not terms.valid_from <= now < terms.valid_until or not set(items) <= set(terms.items):
         return False
     return all(_covers_fact(terms, name, arguments) for name, arguments in facts.items()) and _covers_months(terms, period)
 

@@ -25,47 +25,55 @@ def write_texts(notice: Notice, terms: ConsentTerms, *, guardian_until_years: in
 
 def _chinese(notice: Notice, terms: ConsentTerms, years: int | None) -> list[str]:
     life = f"，保存不超过 {terms.data_life_days} 天" if terms.data_life_days else ""
-    return [
+    start = _instant(terms.valid_from) if terms.valid_from else "自同意时起"
+    lines = [
         "数据提供同意书",
         f"请求方：{notice.consumer.zh}（{terms.consumer}）",
-        *([f"请求方联系方式：{notice.contact}"] if notice.contact else []),
+        f"请求方联系方式：{notice.contact or '由请求方另行提供'}",
         f"提供方：{notice.service.provider.zh}",
         f"使用目的：{notice.purpose.zh}（{terms.purpose}）",
         f"数据来源：{notice.service.titles.zh}（{terms.service}）",
         *_named("提供的数据项：", _items(notice, terms, CHINESE)),
         *_named("只回答是或否的核验项：", _facts(notice, terms, CHINESE)),
-        *([f"数据所属月份：{terms.data_from or '不限'} 至 {terms.data_until or '不限'}"] if terms.data_from or terms.data_until else []),
+        f"数据所属月份：{_months(terms, '不限', '至')}",
         f"使用方式：{'仅供查看，不得保存' if terms.mode is Mode.VIEW else '可以保存' + life}",
         f"使用次数：{f'最多 {terms.use.max_uses} 次' if terms.use.max_uses else '有效期内不限次数'}",
-        f"有效期：{_instant(terms.valid_from)} 至 {_instant(terms.valid_until)}（北京时间，不含截止时刻）",
-        *([f"未满 {years} 周岁的，由监护人同意；监护人的同意在年满 {years} 周岁时失效。"] if years else []),
-        "您可以拒绝，也可以随时撤回。撤回与同意同样简便；撤回经确认后，不再据此提供数据，此前已提供的不受影响。",
+        f"有效期：{start} 至 {_instant(terms.valid_until)}（北京时间，不含截止时刻）",
     ]
+    if years:
+        lines.append(f"未满 {years} 周岁的，由监护人同意；监护人的同意在年满 {years} 周岁时失效。")
+    lines.append("您可以拒绝，也可以随时撤回。撤回与同意同样简便；撤回经确认后，不再据此提供数据，此前已提供的不受影响。")
+    return lines
 
 
 def _english(notice: Notice, terms: ConsentTerms, years: int | None) -> list[str]:
     life = f", for {terms.data_life_days} days at most" if terms.data_life_days else ""
-    return [
+    start = _instant(terms.valid_from) if terms.valid_from else "your consent"
+    lines = [
         "Consent to the provision of data",
         f"Who asks: {notice.consumer.en} ({terms.consumer})",
-        *([f"How to reach them: {notice.contact}"] if notice.contact else []),
+        f"How to reach them: {notice.contact or 'they will tell you'}",
         f"Who provides: {notice.service.provider.en}",
         f"What for: {notice.purpose.en} ({terms.purpose})",
         f"Source: {notice.service.titles.en} ({terms.service})",
         *_named("Data items provided:", _items(notice, terms, ENGLISH)),
         *_named("Questions answered with yes or no only:", _facts(notice, terms, ENGLISH)),
-        *(
-            [f"Months of the data: {terms.data_from or 'any'} to {terms.data_until or 'any'}"]
-            if terms.data_from or terms.data_until
-            else []
-        ),
+        f"Months of the data: {_months(terms, 'any', 'to')}",
         f"Use: {'to be looked at, not to be kept' if terms.mode is Mode.VIEW else 'may be kept' + life}",
         f"How often: {f'{terms.use.max_uses} at most' if terms.use.max_uses else 'any number of times while valid'}",
-        f"Valid: {_instant(terms.valid_from)} until before {_instant(terms.valid_until)} (China time)",
-        *([f"Below the age of {years} a guardian consents; a guardian's consent ends when that age is reached."] if years else []),
-        "You may decline, and you may withdraw at any time, as easily as you consent. Once a withdrawal is confirmed nothing"
-        " more is provided on it; what was provided before is not affected.",
+        f"Valid: from {start} until before {_instant(terms.valid_until)} (China time)",
     ]
+    if years:
+        lines.append(f"Below the age of {years} a guardian consents; a guardian's consent ends when that age is reached.")
+    lines.append("You may decline, and you may withdraw at any time, as easily as you consent.")
+    lines.append("Once a withdrawal is confirmed nothing more is provided on it; what was provided before is not affected.")
+    return lines
+
+
+def _months(terms: ConsentTerms, any_month: str, to: str) -> str:
+    if terms.data_from is None and terms.data_until is None:
+        return any_month
+    return f"{terms.data_from or any_month} {to} {terms.data_until or any_month}"
 
 
 def _named(title: str, rows: list[str]) -> list[str]:

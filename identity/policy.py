@@ -58,7 +58,7 @@ def load_policy(path: Path | None) -> Policy:
     """
     values = {row.rule: row for row in DEFAULTS}
     for row in parse_json(path.read_bytes()) if path else []:
-        before = values.get(row.get("rule")) if isinstance(row, dict) else None
+        before = values.get(str(row.get("rule"))) if isinstance(row, dict) else None
         if before is None or type(row.get("value")) is not int or row["value"] < 1:
             raise ValueError("a row of the policy file names no known rule with a positive integer")
         values[before.rule] = PolicyValue(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from identity.entries import Entry
+from audit.client import Content, EntryKind, EntryRow, Heading
 from identity.model import (
     Consent,
     ConsentState,
@@ -47,7 +47,7 @@ _consents = _table(
 )
 _guardianships = _table("guardianship", "guardian ward reference", "since ended_at")
 _catalogue = _table("catalogue", "kind code", documents="entry")
-_pending = _table("pending_entry", "about kind subject", "number at_ms", "leaf body")
+_pending = _table("pending_entry", "about kind consumer provider service purpose", "number at_ms", blobs="leaf body blind")
 
 
 async def can_answer(connection: AsyncConnection) -> bool:
@@ -96,7 +96,8 @@ async def note_revocation_asked(connection: AsyncConnection, kid: str, at: int) 
 async def revoke_key(connection: AsyncConnection, kid: str, at: int) -> bool:
     """Set a key revoked; false if it was already."""
     query = sa.update(_keys).where(_keys.c.kid == kid, _keys.c.state == KeyState.ACTIVE.value)
-    values = {"state": KeyState.REVOKED.value, "revoked_at": at, "revocation_asked_at": sa.func.coalesce(_keys.c.revocation_asked_at, at)}
+    asked = sa.func.coalesce(_keys.c.revocation_asked_at, at)
+    values = {"state": KeyState.REVOKED.value, "revoked_at": at, "revocation_asked_at": asked}
     return (await connection.execute(query.values(**values).returning(_keys.c.kid))).one_or_none() is not None
 
 
@@ -170,7 +171,8 @@ async def last_declined_at(connection: AsyncConnection, consumer: str, subject: 
         _consents.c.purpose == purpose,
         _consents.c.state == ConsentState.DECLINED.value,
     )
-    return await connection.scalar(query)
+    at: int | None = await connection.scalar(query)
+    return at
 
 
 async def add_consent(connection: AsyncConnection, consent: Consent) -> None:
@@ -199,7 +201,13 @@ async def find_consent(connection: AsyncConnection, consent_id: str, *, lock: bo
 
 
 async def list_consents(
-    connection: AsyncConnection, subjects: Collection[str], state: ConsentState | None, before: int | None, limit: int, now: int
+    connection: AsyncConnection,
+    subjects: Collection[str],
+    *,
+    state: ConsentState | None,
+    before: int | None,
+    limit: int,
+    now: int,
 ) -> list[Consent]:
     """The consents of these subjects, youngest first, in `state` as it is at `now`."""
     query = sa.select(_consents).where(_consents.c.subject.in_(subjects)).order_by(_consents.c.number.desc()).limit(limit)
@@ -220,7 +228,7 @@ def _state_at(now: int) -> sa.ColumnElement[str]:
     )
 
 
-async def save_move(connection: AsyncConnection, after: Consent, **grant: Any) -> None:  # noqa: ANN401 - columns
+async def save_move(connection: AsyncConnection, after: Consent, **grant: Any) -> None:
     """Write the state of a consent and the instants that go with it; `grant` are the columns of a grant."""
     values: dict[str, Any] = {"state": after.state.value, "answered_at": after.answered_at, "ended_at": after.ended_at}
     await connection.execute(sa.update(_consents).where(_consents.c.id == after.id).values(**values, **grant))
@@ -316,20 +324,39 @@ async def find_entry(connection: AsyncConnection, kind: str, code: str) -> dict[
 # --- entries that are still to reach the log
 
 
-async def add_pending(connection: AsyncConnection, about: str, entry: Entry) -> None:
+async def add_pending(connection: AsyncConnection, about: str, row: EntryRow) -> None:
     """Leave an entry to be written to the log, in the transaction of the change that it records."""
-    values = {"kind": entry.kind, "at_ms": entry.at_ms, "leaf": dict(entry.leaf), "body": dict(entry.body), "subject": entry.subject}
-    await connection.execute(sa.insert(_pending).values(about=about, **values))
+    heading, content = row.heading, row.content
+    query = sa.insert(_pending).values(
+        about=about,
+        kind=heading.kind.value,
+        at_ms=heading.at_ms,
+        consumer=heading.consumer,
+        provider=heading.provider,
+        service=heading.service,
+        purpose=heading.purpose,
+        leaf=content.leaf,
+        body=content.body,
+        blind=content.blind,
+    )
+    await connection.execute(query)
 
 
-async def lock_pending(connection: AsyncConnection, about: str | None, limit: int) -> list[tuple[int, Entry]]:
+async def lock_pending(connection: AsyncConnection, about: str | None, limit: int) -> list[tuple[int, EntryRow]]:
     """Number and entry of what is to be written (all, or what is about one thing), oldest first.
 
     Another who writes the same is waited for, so that nothing is written twice unless a crash comes in between.
     """
     query = sa.select(_pending).order_by(_pending.c.number).limit(limit).with_for_update()
     rows = await connection.execute(query.where(_pending.c.about == about) if about else query)
-    return [(row.number, Entry(row.kind, row.at_ms, row.leaf, row.body, row.subject)) for row in rows]
+    return [(row.number, _entry(row)) for row in rows]
+
+
+def _entry(row: sa.Row[Any]) -> EntryRow:
+    heading = Heading(
+        EntryKind(row.kind), row.at_ms, consumer=row.consumer, provider=row.provider, service=row.service, purpose=row.purpose
+    )
+    return EntryRow(heading, Content(leaf=row.leaf, body=row.body, blind=row.blind))
 
 
 async def remove_pending(connection: AsyncConnection, numbers: Collection[int]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.clock import Clock
 from identity import store
-from identity.entries import catalogue_entry
+from identity.entries import title_entry
 from identity.ledger import Ledger
 
 
@@ -22,11 +22,11 @@ class TitleRegister:
     ledger: Ledger
     clock: Clock
 
-    async def save(self, kind: str, code: str, entry: Mapping[str, Any]) -> None:
+    async def save(self, kind: str, code: str, entry: Mapping[str, Any], *, by: str) -> None:
         """Add or replace the entry of a `service`, `consumer` or `purpose`; requests made before keep their text."""
         async with self.engine.begin() as connection:
             if await store.find_entry(connection, kind, code) == entry:
                 return
             await store.save_entry(connection, kind, code, entry)
-            await store.add_pending(connection, code, catalogue_entry(kind, code, entry, self.clock.now_ms()))
+            await store.add_pending(connection, code, title_entry(kind, code, entry, self.clock.now_ms(), by=by))
         await self.ledger.flush(code)

@@ -55,8 +55,8 @@ STATUS_AFTER: Mapping[Verb, Status] = {
 class Change:
     """变更. One change of one entry: by whom, when (unix ms), and for a move of the status why.
 
-    `body` holds the entity, or a right's document with its signatures. `floor` is the snapshot version that is the lowest
-    from then on, for what narrows without an id of its own; `grounds` are what is withdrawn by name instead.
+    `body` holds what will be kept: an entry (see `keep`), or a right's document with its signatures. `floor` is the snapshot
+    version that is the lowest from then on: for what narrows without a ground that has a name.
     """
 
     verb: Verb
@@ -84,13 +84,24 @@ class Change:
         service = self.target if self.kind is Kind.SERVICE else str(self.body["service"])
         return provider_part_name("/".join(service.split("/")[:3]))
 
-    def entity(self) -> Entity:
-        """The entity that is registered or amended. Raises KeyError for another verb."""
-        return parse_entity(self.kind, self.body["entity"])
+    @property
+    def ground(self) -> tuple[str, str]:
+        """Kind and name of the ground that is withdrawn or given back."""
+        return (Kind.RIGHT.value, self.target) if self.kind is Kind.RIGHT else ground_of(self.kind, self.kept().entity)
+
+    def kept(self) -> Registered:
+        """The entry as it will be. Raises KeyError for a right."""
+        body = self.body
+        return Registered(self.kind, parse_entity(self.kind, body["entity"]), body["revision"], body["cause"])
 
 
-def amended(before: Registered, entity: Entity, revision: int) -> Entity:
-    """The entity as it will be: its status stays.
+def keep(registered: Registered) -> dict[str, Any]:
+    """The body of a change that makes an entry what is given here."""
+    return {"entity": document(registered.entity), "revision": registered.revision, "cause": registered.cause}
+
+
+def amended(before: Registered, entity: Entity, revision: int) -> Registered:
+    """The entry as it will be; its status stays.
 
     Raises `conflict` if somebody else has changed it since `revision`, or if the new version of a suspended data set would
     slip out of the fence around the old one.
@@ -98,11 +109,11 @@ def amended(before: Registered, entity: Entity, revision: int) -> Entity:
     if before.revision != revision:
         raise Problem("conflict", f"the entry has revision {before.revision} by now", revision=before.revision)
     after = replace(entity, status=before.entity.status)
-    if after.status is Status.SUSPENDED and ground_of(before.kind, after) != ground_of(before.kind, before.entity):
-        raise Problem("conflict", "the data set is suspended: lift that before a new version is made")
     if isinstance(before.entity, ServiceEntry) and isinstance(after, ServiceEntry):
         _require_version(before.entity, after)
-    return after
+        if after.status is Status.SUSPENDED and after.ground != before.entity.ground:
+            raise Problem("conflict", "the data set is suspended: lift that before a new version is made")
+    return Registered(before.kind, after, revision + 1, before.cause)
 
 
 def _require_version(before: ServiceEntry, after: ServiceEntry) -> None:
@@ -133,8 +144,3 @@ def moved(before: Registered, verb: Verb, cause: str | None) -> Registered | Non
     return Registered(
         before.kind, replace(before.entity, status=status), before.revision + 1, None if verb is Verb.LIFT else cause
     )
-
-
-def summary(entity: Entity) -> dict[str, Any]:
-    """What a change keeps of an entity."""
-    return {"entity": document(entity)}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from departments.people import firms
+from departments.people.dates import REFERENCE_ON
 from departments.people.identity_numbers import compose_enterprise_id
-from departments.people.persons import REFERENCE_ON
 from departments.people.places import HOME_REGION
 from departments.people.population import Population
 from departments.people.scenes import Told

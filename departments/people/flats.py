@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from random import Random
 
-from departments.people.persons import REFERENCE_ON
+from departments.people.dates import REFERENCE_ON
 from departments.people.places import Place
 from departments.people.shapes import DeedTax, Flat, Mortgage, Seizure
 

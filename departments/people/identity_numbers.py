@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import date
 from enum import IntEnum
+from functools import lru_cache
 
 from departments.people.mixing import mix, spread
 from exchange.identifiers import person_check_digit
@@ -51,13 +52,23 @@ def birth_date(seed: int, role: Role, slot: int) -> date:
     if not 0 <= slot < CAPACITY:
         raise ValueError(f"there are numbers for {CAPACITY} households")
     block, position = divmod(slot, CELLS)
-    cell = spread(position, CELLS, mix(seed, 1, block) % 1024 * 14 + 3, mix(seed, 2, block) % CELLS)
+    cell = spread(position, CELLS, *_block_keys(seed, block))
     if role is not Role.HEAD:
         group, within = divmod(cell, GROUP)
-        key = mix(seed, 3, block, group, role)
+        key = _group_key(seed, block, group, role)
         cell = group * GROUP + spread(within, GROUP, key | 1, key >> 32)
     day = _HEADS_FROM + role.shift_days + cell * CELL_DAYS + mix(seed, 4, role, slot) % CELL_DAYS
     return date.fromordinal(day)
+
+
+@lru_cache(maxsize=256)
+def _block_keys(seed: int, block: int) -> tuple[int, int]:
+    return mix(seed, 1, block) % 1024 * 14 + 3, mix(seed, 2, block) % CELLS
+
+
+@lru_cache(maxsize=8192)
+def _group_key(seed: int, block: int, group: int, role: int) -> int:
+    return mix(seed, 3, block, group, role)
 
 
 def person_id(seed: int, role: Role, slot: int, born: date, *, male: bool, region: str) -> str:

@@ -1,20 +1,14 @@
-"""Ages, identity cards and bank accounts of made-up people."""
+"""Identity cards and bank accounts of made-up people."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 from random import Random
 
+from departments.people.dates import REFERENCE_ON, add_years, age_on
 from departments.people.shapes import LONG_TERM
-from departments.people.work import add_years
 
-REFERENCE_ON = date(2026, 3, 31)
-"""The day on which the made-up district is as its households describe it; nothing in it is later."""
-
-
-def age_on(born: date, day: date) -> int:
-    """Full years of life."""
-    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # twice each digit, its digits summed
 
 
 def card_end(rng: Random, born: date) -> date:
@@ -29,9 +23,7 @@ def card_end(rng: Random, born: date) -> date:
 
 def account(rng: Random) -> str:
     """Nineteen digits that no bank can have given out: the last one is wrong on purpose (Luhn, ISO/IEC 7812)."""
-    first = "6227" + "".join(rng.choices("0123456789", k=14))
-    total = 0
-    for place, digit in enumerate(reversed(first)):
-        doubled = int(digit) * (2 if place % 2 == 0 else 1)
-        total += doubled - 9 if doubled > 9 else doubled
-    return first + str((-total + rng.randrange(1, 10)) % 10)
+    first = f"6227{rng.randrange(10**14):014d}"
+    digits = list(map(int, first))
+    total = sum(digits[::2]) + sum(map(_DOUBLED.__getitem__, digits[1::2]))
+    return first + str((rng.randrange(1, 10) - total) % 10)

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
 
+from departments.people.dates import REFERENCE_ON, add_years, age_on
 from departments.people.firms import BUYER, Firms
 from departments.people.flats import flat
 from departments.people.identity_numbers import Role, birth_date, person_id
 from departments.people.mixing import stream
 from departments.people.names import UYGHUR, ethnicity, full_name, surname, uyghur_name
-from departments.people.persons import REFERENCE_ON, account, age_on, card_end
+from departments.people.persons import account, card_end
 from departments.people.places import HOME_REGION, address_elsewhere, elsewhere, home_region, place
 from departments.people.scenes import SCENES, Told
 from departments.people.script import Script
 from departments.people.shapes import Employment, Firm, Flat, Gender, Household, Person
-from departments.people.work import add_years, employ
+from departments.people.work import employ
 
 MINIMUM = 200
 """The least number of people: below it the households written by hand would be most of the district."""
@@ -79,7 +80,7 @@ class Population:
         home = place(self.seed, index)
         owned = self._flat(rng, index, drawn)
         owners = owned.owners if owned else ()
-        jobs = [self._job(rng, member, owner=position in owners) for position, member in enumerate(drawn)]
+        jobs = [self._job(index, position, member, owner=position in owners) for position, member in enumerate(drawn)]
         members = _people(rng, self.seed, index - len(SCENES), drawn, jobs=jobs, county=None if here else county.region)
         return Household(
             index=index,
@@ -93,7 +94,8 @@ class Population:
             purchase=None,
         )
 
-    def _job(self, rng: Random, member: _Member, *, owner: bool) -> Employment | None:
+    def _job(self, index: int, position: int, member: _Member, *, owner: bool) -> Employment | None:
+        rng = stream(self.seed, 44, index, position)
         working = owner or rng.random() < 0.72
         return employ(rng, member.born, self.as_of, self.firms, male=member.male) if working else None
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 Entry = tuple[str, dict[str, object]]
 """(service, row) of a register: column name to text, whole number, boolean, date, list (stored as jsonb) or None."""
 
-LONG_TERM = date(9999, 12, 31)
-"""The end of an identity document that does not expire (长期)."""
+LONG_TERM = date(2999, 12, 31)
+"""The end of an identity document that does not expire (长期). The last day of 9999 would become `infinity` in PostgreSQL."""
 
 
 class Gender(StrEnum):
@@ -46,7 +46,7 @@ class Firm:
 
 @dataclass(frozen=True, slots=True)
 class Employment:
-    """参保就业. One person's present or last job. Months ascend ('YYYY-MM'); tax is per month and may be empty."""
+    """参保就业. One person's present or last job. Months ascend ('YYYY-MM'). Without `tax_base_fen` no income tax is due."""
 
     firm_id: str
     firm_name: str
@@ -54,7 +54,14 @@ class Employment:
     ended_on: date | None
     base_fen: int
     months: tuple[str, ...]
-    tax_fen: tuple[tuple[str, int], ...]
+    tax_base_fen: int
+    tax_step_fen: int
+
+    def tax_fen(self) -> list[tuple[str, int]]:
+        """Each month's tax: a base and something that grows from January to December."""
+        if not self.tax_base_fen:
+            return []
+        return [(month, self.tax_base_fen + int(month[5:]) * self.tax_step_fen) for month in self.months]
 
 
 @dataclass(frozen=True, slots=True)

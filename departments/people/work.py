@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from random import Random
 
+from departments.people.dates import REFERENCE_ON, add_years
 from departments.people.firms import Firms
 from departments.people.shapes import Employment, Firm
 
@@ -16,14 +17,6 @@ _MONTHS = tuple(f"{year}-{month:02d}" for year in range(_FIRST_YEAR, 2100) for m
 _RETIREMENT_YEARS = {True: 60, False: 55}
 
 
-def add_years(day: date, years: int) -> date:
-    """The same day of another year; 29 February becomes 1 March where there is none."""
-    try:
-        return day.replace(year=day.year + years)
-    except ValueError:
-        return date(day.year + years, 3, 1)
-
-
 def retirement(born: date, *, male: bool) -> date:
     """The day of retirement."""
     return add_years(born, _RETIREMENT_YEARS[male])
@@ -32,8 +25,7 @@ def retirement(born: date, *, male: bool) -> date:
 def employ(rng: Random, born: date, as_of: date, firms: Firms, *, male: bool) -> Employment | None:
     """A present job, or the last one of somebody who has retired since 2008; None for who is too young or was retired before."""
     retired_on = retirement(born, male=male)
-    ended_on = retired_on if retired_on <= as_of else None
-    until = ended_on or as_of
+    until = min(retired_on, REFERENCE_ON)  # not `as_of`: which job it is must not change with the day on which one looks
     grown_on = add_years(born, 20)
     if until.year < 2008 or (until - grown_on).days < 120:
         return None
@@ -42,7 +34,7 @@ def employ(rng: Random, born: date, as_of: date, firms: Firms, *, male: bool) ->
     if (until - earliest).days < 120:
         return None
     since = earliest + timedelta(days=int(((until - earliest).days - 100) * rng.random() ** 2))
-    return job(rng, firm, since.replace(day=1), ended_on, as_of)
+    return job(rng, firm, since.replace(day=1), retired_on if retired_on <= as_of else None, as_of)
 
 
 def job(rng: Random, firm: Firm, since: date, ended_on: date | None, as_of: date) -> Employment:
@@ -51,12 +43,9 @@ def job(rng: Random, firm: Firm, since: date, ended_on: date | None, as_of: date
     first_month, after_last = _month_number(since), _month_number(last)
     months = _MONTHS[max(first_month, after_last - MONTHS_KEPT) : after_last]
     base_fen = rng.randrange(42, 210) * 10_000
-    tax_fen: tuple[tuple[str, int], ...] = ()
-    if base_fen >= 700_000:  # who earns less pays no income tax after the allowances
-        step = rng.randrange(3, 40)
-        tax = (base_fen - 600_000) * 3 // 100
-        tax_fen = tuple((month, tax + number % 12 * step) for number, month in enumerate(months))
-    return Employment(firm.id, firm.name, since, ended_on, base_fen, months, tax_fen)
+    # Who earns less pays no income tax after the allowances.
+    tax_base_fen = (base_fen - 600_000) * 3 // 100 if base_fen >= 700_000 else 0
+    return Employment(firm.id, firm.name, since, ended_on, base_fen, months, tax_base_fen, rng.randrange(3, 40))
 
 
 def months_before(day: date, count: int) -> date:

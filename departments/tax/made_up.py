@@ -15,8 +15,8 @@ def household_rows(household: Household) -> Iterator[Entry]:
             yield "deed-tax", _deed_tax(person.id, household.purchase)
         elif household.flat and position in owners:
             yield "deed-tax", _deed_tax(person.id, household.flat.deed_tax)
-        if person.employment and person.employment.tax_fen:
-            months = [{"month": month, "tax_fen": amount} for month, amount in person.employment.tax_fen]
+        if person.employment and (taxes := person.employment.tax_fen()):
+            months = [{"month": month, "tax_fen": amount} for month, amount in taxes]
             yield "income-tax", {"subject": person.id, "months": months, "payer_name": person.employment.firm_name}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nkeys
 
+from departments.client import DEPARTMENTS
 from deploy.process import write_private
 from exchange.identifiers import MemberId
 from exchange.subjects import (
@@ -28,7 +29,6 @@ from exchange.subjects import (
 
 INSTANCE = "CN-YA"
 MEMBER_CLASS = "GOV"
-DEPARTMENTS = ("public-security", "tax", "social-security", "market-regulation", "real-estate")
 GATEWAYS = (1, 2)
 ANNOUNCEMENTS = f"{PREFIX}.ctl.>"
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from departments.client import DEPARTMENTS
 from deploy.postgres.sql import execute, fetch_value, with_login
 from deploy.process import write_private
 
@@ -40,9 +41,7 @@ def department_schema(member: str) -> str:
     return member.replace("-", "_")
 
 
-DEPARTMENT_SCHEMAS = tuple(
-    department_schema(member) for member in ("public-security", "tax", "social-security", "market-regulation", "real-estate")
-)
+DEPARTMENT_SCHEMAS = tuple(department_schema(member) for member in DEPARTMENTS)
 
 ROLES: tuple[Role, ...] = (
     # Owns the log and changes its tables; no running process logs in as this role, so that none can rewrite the log.

@@ -206,6 +206,12 @@ def test_a_note_that_is_not_whole_is_refused() -> None:
     assert refuses(b"\xff" + f"{TEXT}\n{line}\n".encode(), [LOG])
 
 
+def test_a_signature_line_without_a_signature_is_refused_though_its_key_is_unknown() -> None:
+    line = sign_text(TEXT, ORIGIN, LOG_KEY)
+    assert not refuses(note(TEXT, line, NoteSignature("other", bytes(4), b"x")), [LOG])
+    assert refuses(note(TEXT, line, NoteSignature("other", bytes(4), b"")), [LOG])
+
+
 def test_base64_with_stray_bits_is_refused() -> None:
     line = str(sign_text(TEXT, ORIGIN, LOG_KEY))
     assert line.endswith("=")
@@ -345,6 +351,8 @@ def test_the_time_of_a_cosignature_is_signed() -> None:
         forged = NoteSignature(line.name, line.key_id, at.to_bytes(8, "big") + line.signature[8:])
         with pytest.raises(NoteError):
             open_checkpoint(add_signatures(SIGNED, [forged]), LOG, [WITNESS])
+    too_late = b"cosignature/v1\ntime %d\n" % (2**63) + CHECKPOINT.text.encode()
+    assert not WITNESS.verify(CHECKPOINT.text, (2**63).to_bytes(8, "big") + WITNESS_KEY.sign(too_late))
     cut = NoteSignature(line.name, line.key_id, line.signature[:8])
     with pytest.raises(NoteError):
         open_checkpoint(add_signatures(SIGNED, [cut]), LOG, [WITNESS])

@@ -148,7 +148,10 @@ def test_a_proof_is_refused_without_its_checkpoint_and_above_its_size_limit() ->
     assert refuses(b"", ENTRIES[7])
     assert refuses(raw[: raw.index(b"\n\n")], ENTRIES[7])
     assert refuses(raw[: raw.index(b"\n\n") + 2], ENTRIES[7])
-    assert refuses(raw + b"x" * MAX_PROOF_BYTES, ENTRIES[7])
+    with pytest.raises(ProofError, match="too large"):
+        parse_proof(raw + b"x" * MAX_PROOF_BYTES)
+    with pytest.raises(ProofError, match="32 bytes"):
+        parse_proof(UnverifiedProof(7, (bytes(31),), b"").encode())
     with pytest.raises(ProofError, match="levels"):
         parse_proof(UnverifiedProof(7, (bytes(32),) * 64, b"").encode())
 

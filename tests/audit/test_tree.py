@@ -180,6 +180,20 @@ def test_the_empty_tree_is_the_beginning_of_every_tree() -> None:
     assert not accepts_consistency(5, root(5), 5, root(4), [])
 
 
+def test_no_proof_holds_with_a_hash_of_another_length_or_in_a_tree_too_large_to_count() -> None:
+    short = LEAVES[0][:31]
+    assert reference.includes(short, 0, 1, [], short)
+    assert not accepts_inclusion(short, 0, 1, [], short)
+    assert not accepts_consistency(1, short, 1, short, [])
+    path, top = [LEAVES[1]] * 63, LEAVES[0]
+    for beside in path:
+        top = reference.node(top, beside)
+    assert accepts_inclusion(LEAVES[0], 0, 2**63 - 1, path, top)
+    above = [*path, LEAVES[1]]
+    assert reference.includes(LEAVES[0], 0, 2**63 + 1, above, reference.node(top, LEAVES[1]))
+    assert not accepts_inclusion(LEAVES[0], 0, 2**63 + 1, above, reference.node(top, LEAVES[1]))
+
+
 @pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (0, 0), (2**63, 2**63 + 1)])
 def test_no_proof_is_made_or_accepted_for_a_leaf_off_the_tree(index: int, size: int) -> None:
     assert not accepts_inclusion(LEAVES[0], index, size, [], LEAVES[0])

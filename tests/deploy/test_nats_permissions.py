@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from deploy.nats.users import DEPARTMENTS, PERMISSIONS
+from departments.client import DEPARTMENTS
+from deploy.nats.users import PERMISSIONS
 from exchange.subjects import CHECKPOINT_PUBLISHED, CONSENT_CHANGED, KEYS_CHANGED, SNAPSHOT_CHANGED
 from tests.support.bus import TestBus
 
@@ -63,9 +64,9 @@ class Trial:
     async def may_subscribe(self, subject: str, queue: str = "") -> bool:
         return await self._tried(lambda: self.client.subscribe(subject, queue=queue))
 
-    async def _tried(self, attempt: Callable[[], object]) -> bool:
+    async def _tried(self, attempt: Callable[[], Awaitable[object]]) -> bool:
         before = len(self.refusals)
-        await attempt()  # type: ignore[misc]
+        await attempt()
         # The server answers in order, so its refusal comes before the answer to a later ping. The first flush may send its
         # ping ahead of what is waiting to be sent; the second comes after it.
         await self.client.flush()

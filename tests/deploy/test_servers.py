@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -158,6 +159,7 @@ def test_root_without_user_namespaces_runs_postgres_as_nobody(monkeypatch: pytes
         assert Path(f"/proc/{server.pid}").stat().st_uid == 65534
     finally:
         server.stop()
+        shutil.rmtree(directory)
 
 
 @pytest.mark.invariant("I-9")

@@ -48,7 +48,7 @@ GRANT EXECUTE ON FUNCTION audit.fence(text[], text[], text[], audit.heading[], a
 GRANT EXECUTE ON FUNCTION audit.lift(text, text, text, bigint, audit.heading, audit.content),
                           audit.raise_floor(bigint, audit.heading, audit.content) TO yitong_registry;
 
-GRANT SELECT ON audit.entry, audit.body, audit.denial, audit.fence, audit.snapshot_floor, audit.outcome, audit.counted_release,
+GRANT SELECT ON audit.entry, audit.body, audit.denial, audit.release_id, audit.fence, audit.snapshot_floor, audit.outcome, audit.counted_release,
                 audit.sequenced, audit.tile, audit.log_head, audit.checkpoint TO yitong_auditor;
 
 GRANT EXECUTE ON FUNCTION audit.high_water(), audit.make_body_partitions(date, integer) TO yitong_integrator;

@@ -123,9 +123,13 @@ CREATE TABLE pending_entry (
     about   text COLLATE "C" NOT NULL,
     kind    text NOT NULL CHECK (kind IN ('grant', 'key', 'config')),
     at_ms   bigint NOT NULL,
-    leaf    jsonb NOT NULL,
-    body    jsonb NOT NULL,
-    subject text
+    consumer text,
+    provider text,
+    service  text,
+    purpose  text,
+    leaf    bytea NOT NULL,
+    body    bytea NOT NULL,
+    blind   bytea NOT NULL
 )
 """
 _PENDING_INDEX = "CREATE INDEX pending_entry_about ON pending_entry (about, number)"

@@ -18,7 +18,7 @@ def upgrade() -> None:
             ethnicity       text NOT NULL,
             birth_date      date NOT NULL,
             address         text NOT NULL,
-            id_valid_until  date NOT NULL,
+            id_valid_until  date NOT NULL CHECK (isfinite(id_valid_until)),
             registered_here boolean NOT NULL,
             deceased_on     date CHECK (deceased_on >= birth_date)
         )

@@ -1,0 +1,35 @@
+"""Settings of the process that serves the audit over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    """What the audit's HTTP process must be told; secrets are paths of files."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: int
+    """Port it listens on."""
+    database_url: str
+    """PostgreSQL as role yitong_auditor, without password: reads everything, appends looks, changes nothing."""
+    database_password_file: Path | None = None
+    """File with the role's password."""
+    database_connections: int = Field(default=5, ge=1, le=50)
+    """Connections for reading; one more appends."""
+    oidc_issuer: str
+    """Who issues the readers' access tokens."""
+    oidc_jwks_url: str
+    """Where the issuer publishes its keys."""
+    oidc_audience: str = "yitong"
+    """For whom the tokens must be."""
+    epoch_key_file: Path
+    """The epoch keys, as `EpochKeys.save` writes them: those of every epoch whose bodies are still kept."""
+    log_level: str = "info"
+    """debug | info | warning | error."""

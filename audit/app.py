@@ -1,0 +1,77 @@
+"""The audit's HTTP process: the published log, searching, proofs. It reads; the one thing it writes is who has looked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx2
+from fastapi import FastAPI
+
+from audit.api import router
+from audit.api_config import ApiSettings
+from audit.append import EntryDesk
+from audit.epoch import EpochKeys
+from audit.published_log import PublishedLog
+from audit.search import ReadingRoom
+from audit.search_store import ReadingPool
+from exchange.clock import Clock, SystemClock
+from exchange.database import with_password
+from exchange.log import configure_logging
+from exchange.tokens import TokenVerifier
+from exchange.web import create_app, serve
+
+TITLE = "Yitong audit"
+DESCRIPTION = "The log of everything that was disclosed or refused: checkpoints, tiles, proofs, and search for auditors."
+
+
+def build(settings: ApiSettings, clock: Clock) -> FastAPI:
+    """Compose the process."""
+    url = with_password(settings.database_url, settings.database_password_file)
+    pool = ReadingPool(url, size=settings.database_connections)
+    desk = EntryDesk(url)
+    keys = EpochKeys.load(settings.epoch_key_file)
+
+    async def ready() -> bool:
+        return desk.available and await pool.is_answering()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            http = await stack.enter_async_context(httpx2.AsyncClient())
+            await pool.open()
+            stack.push_async_callback(pool.close)
+            await desk.open()
+            stack.push_async_callback(desk.close)
+            app.state.tokens = TokenVerifier(
+                issuer=settings.oidc_issuer,
+                audience=settings.oidc_audience,
+                jwks_url=settings.oidc_jwks_url,
+                clock=clock,
+                client=http,
+            )
+            yield
+
+    app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
+    app.state.log = PublishedLog(pool)
+    app.state.room = ReadingRoom(pool, desk, keys, clock)
+    app.include_router(router)
+    return app
+
+
+def document_app() -> FastAPI:
+    """The same routes with nothing behind them: what the OpenAPI document is generated from."""
+    app = create_app(TITLE, description=DESCRIPTION)
+    app.include_router(router)
+    return app
+
+
+def main() -> None:
+    """`python -m audit.app`, configured by YITONG_… variables."""
+    settings = ApiSettings()  # type: ignore[call-arg]  # the fields come from the environment
+    configure_logging("audit", settings.log_level)
+    serve(build(settings, SystemClock()), host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    main()

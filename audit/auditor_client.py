@@ -1,0 +1,91 @@
+"""The typed way for auditors and monitors to read the log over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+
+from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
+from audit.tiles import ENTRIES, TileName
+from exchange.canonical import b64url, parse_json
+from exchange.problem import PROBLEMS, Problem
+
+MAX_ANSWER_BYTES: Final = 67_108_864
+_SECONDS: Final = 20
+_KNOWN: Final = frozenset({"type", "code", "title", "status", "detail", "message", "advice", "retry", "explain", "request_id"})
+
+
+class AuditClient:
+    """审计客户端. Each method raises the Problem that the audit answered with, or `provider-unavailable` if it did not."""
+
+    def __init__(self, url: str, http: httpx2.AsyncClient, token: Callable[[], str] | None = None) -> None:
+        """`url` is the audit's base URL; `token` gives an auditor's access token, needed for all but the open log."""
+        self._url, self._http, self._token = url.rstrip("/"), http, token
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """One page of entries, newest first."""
+        content = request.model_dump_json(exclude_none=True).encode()
+        headers = {"content-type": "application/json", **self._authorization()}
+        return SearchPage.model_validate_json(await self._send("POST", "/search", headers, content))
+
+    async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
+        """The entries of all pages; each page is a look of its own."""
+        while True:
+            page = await self.search(request)
+            for line in page.entries:
+                yield line
+            if page.next is None:
+                return
+            request = request.model_copy(update={"before": page.next})
+
+    async def entry(self, serial: int, reason: str) -> OpenedEntry:
+        """One entry with its body."""
+        return OpenedEntry.model_validate_json(await self._send("GET", f"/entries/{serial}", self._reasoned(reason)))
+
+    async def bundle(self, index: int, width: int, reason: str) -> bytes:
+        """A bundle of entries, as `tiles.decode_bundle` reads it."""
+        return await self._send("GET", f"/log/{TileName(ENTRIES, index, width).path}", self._reasoned(reason))
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed checkpoint, not verified."""
+        return await self._send("GET", "/log/checkpoint", {})
+
+    async def tile(self, name: TileName) -> bytes:
+        """The hashes of a tile, not verified."""
+        return await self._send("GET", f"/log/{name.path}", {})
+
+    async def proof(self, leaf: bytes) -> bytes:
+        """The `.tlog-proof` of an entry, not verified: see `proof.verify_proof`."""
+        content = b'{"entry":"%s"}' % b64url(leaf).encode("ascii")
+        return await self._send("POST", "/log/proof", {"content-type": "application/json"}, content)
+
+    def _authorization(self) -> dict[str, str]:
+        return {} if self._token is None else {"authorization": f"Bearer {self._token()}"}
+
+    def _reasoned(self, reason: str) -> dict[str, str]:
+        return {"exchange-reason": quote(reason), **self._authorization()}
+
+    async def _send(self, method: str, path: str, headers: dict[str, str], content: bytes | None = None) -> bytes:
+        try:
+            answer = await self._http.request(method, self._url + path, headers=headers, content=content, timeout=_SECONDS)
+        except httpx2.HTTPError as error:
+            raise Problem("provider-unavailable", "the audit cannot be reached", reason=type(error).__name__) from error
+        if answer.status_code != 200:
+            raise _problem(answer.status_code, answer.content)
+        if len(answer.content) > MAX_ANSWER_BYTES:
+            raise Problem("too-large", "the answer is larger than an answer may be")
+        return answer.content
+
+
+def _problem(status: int, content: bytes) -> Problem:
+    try:
+        document: dict[str, Any] = parse_json(content)
+        code, detail = document["code"], document["detail"]
+    except (Problem, KeyError, TypeError):
+        return Problem("internal", f"the audit answered {status} with something that is no problem document")
+    if code not in PROBLEMS or not isinstance(detail, str):
+        return Problem("internal", f"the audit answered {status} with an unknown code")
+    return Problem(code, detail, **{name: value for name, value in document.items() if name not in _KNOWN})

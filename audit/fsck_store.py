@@ -1,0 +1,217 @@
+"""The SQL of the walk over the database: piece by piece, so that its memory is bounded whatever the log's length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from audit.store import unix_ms
+from audit.tree import EMPTY_ROOT
+
+_ENTRY: Final = """
+    SELECT e.serial, e.at, e.kind, e.gateway, e.consumer, e.provider, e.service, e.purpose, e.code, e.leaf, e.leaf_hash,
+           b.body, b.blind
+    FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """已存条目. An entry with its columns and its body, as they lie in the tables."""
+
+    serial: int
+    at: datetime
+    kind: str
+    gateway: str | None
+    consumer: str | None
+    provider: str | None
+    service: str | None
+    purpose: str | None
+    code: str | None
+    leaf: bytes
+    leaf_hash: bytes
+    body: bytes | None
+    blind: bytes | None
+
+    @property
+    def at_ms(self) -> int:
+        """Unix milliseconds."""
+        return unix_ms(self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFence:
+    """已存撤销. A ground that stands, or stood until `lifted_serial`, withdrawn since `serial`."""
+
+    serial: int
+    kind: str
+    ground: str
+    cause: str
+    lifted_serial: int | None
+
+    def covers(self, serial: int) -> bool:
+        """Whether an entry of this serial lies within the withdrawal."""
+        return self.serial < serial and (self.lifted_serial is None or serial < self.lifted_serial)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReleaseId:
+    """已存请求编号. Which release holds a request id."""
+
+    consumer: str
+    rid: bytes
+    serial: int
+    req: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHead:
+    """已存日志头. Size, root, and the peaks of the frontier one after the other, as they lie in the table."""
+
+    size: int
+    root: bytes
+    peaks: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """已存检查点. A row of the published checkpoints."""
+
+    size: int
+    root: bytes
+    note: bytes
+    at: datetime
+    epoch: int
+
+
+async def load_places(connection: asyncpg.Connection, start: int, end: int) -> dict[int, int]:
+    """Serial by place, for the places from `start` up to but not `end`."""
+    records = await connection.fetch(
+        "SELECT tree_index, serial FROM audit.sequenced WHERE tree_index >= $1 AND tree_index < $2", start, end
+    )
+    return {record[0]: record[1] for record in records}
+
+
+async def load_entries(connection: asyncpg.Connection, serials: Sequence[int]) -> dict[int, StoredEntry]:
+    """Those of these entries that are there, by serial."""
+    records = await connection.fetch(f"{_ENTRY} WHERE e.serial = ANY ($1)", list(serials))
+    return {record[0]: StoredEntry(*record) for record in records}
+
+
+async def load_entries_after(connection: asyncpg.Connection, serial: int, limit: int) -> list[StoredEntry]:
+    """The next entries in the order of the serials."""
+    records = await connection.fetch(f"{_ENTRY} WHERE e.serial > $1 ORDER BY e.serial LIMIT $2", serial, limit)
+    return [StoredEntry(*record) for record in records]
+
+
+async def find_passed_over(connection: asyncpg.Connection, after: int, until: int) -> list[int]:
+    """Up to 100 entries between two serials that have no place."""
+    records = await connection.fetch(
+        "SELECT e.serial FROM audit.entry e WHERE e.serial > $1 AND e.serial < $2"
+        " AND NOT EXISTS (SELECT FROM audit.sequenced s WHERE s.serial = e.serial) ORDER BY e.serial LIMIT 100",
+        after,
+        until,
+    )
+    return [record[0] for record in records]
+
+
+async def has_month(connection: asyncpg.Connection, at: datetime) -> bool:
+    """Whether the bodies of the month of `at` are kept: their partition is there, or others of that month are."""
+    kept: bool = await connection.fetchval(
+        "SELECT to_regclass('audit.body_' || to_char(m.month AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL"
+        " OR EXISTS (SELECT FROM audit.body b WHERE b.at >= m.month"
+        " AND b.at < (m.month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')"
+        " FROM (SELECT date_trunc('month', $1::timestamptz, 'UTC') AS month) AS m",
+        at,
+    )
+    return kept
+
+
+async def load_fences(connection: asyncpg.Connection, grounds: Sequence[str]) -> list[StoredFence]:
+    """The withdrawals of these grounds that stand."""
+    records = await connection.fetch(
+        "SELECT serial, kind, ground, cause, lifted_serial FROM audit.fence WHERE ground = ANY ($1) AND lifted_serial IS NULL",
+        list(grounds),
+    )
+    return [StoredFence(*record) for record in records]
+
+
+async def load_lifted_fences(connection: asyncpg.Connection) -> list[StoredFence]:
+    """The withdrawals that ended: of members, services, rights and the like, never of consents or keys."""
+    records = await connection.fetch(
+        "SELECT serial, kind, ground, cause, lifted_serial FROM audit.fence WHERE lifted_serial IS NOT NULL ORDER BY serial"
+    )
+    return [StoredFence(*record) for record in records]
+
+
+async def load_fences_of(connection: asyncpg.Connection, serials: Sequence[int]) -> dict[int, StoredFence]:
+    """The withdrawals that these entries record."""
+    records = await connection.fetch(
+        "SELECT serial, kind, ground, cause, lifted_serial FROM audit.fence WHERE serial = ANY ($1)", list(serials)
+    )
+    return {record[0]: StoredFence(*record) for record in records}
+
+
+async def load_release_ids(connection: asyncpg.Connection, rids: Sequence[bytes]) -> dict[int, StoredReleaseId]:
+    """Which releases hold these request ids, by serial."""
+    records = await connection.fetch("SELECT consumer, rid, serial, req FROM audit.release_id WHERE rid = ANY ($1)", list(rids))
+    return {record[2]: StoredReleaseId(*record) for record in records}
+
+
+async def load_checkpoints(connection: asyncpg.Connection, above: int, until: int) -> list[SignedCheckpoint]:
+    """The checkpoints of sizes above one and up to another, in their order."""
+    records = await connection.fetch(
+        "SELECT size, root, note, at, epoch FROM audit.checkpoint WHERE size > $1 AND size <= $2 ORDER BY size", above, until
+    )
+    return [SignedCheckpoint(*record) for record in records]
+
+
+async def largest_checkpoint(connection: asyncpg.Connection) -> int:
+    """The size of the newest checkpoint, 0 if there is none."""
+    size: int = await connection.fetchval("SELECT coalesce(max(size), 0) FROM audit.checkpoint")
+    return size
+
+
+async def load_head(connection: asyncpg.Connection) -> StoredHead:
+    """The head of the log."""
+    record = await connection.fetchrow("SELECT size, root, frontier FROM audit.log_head")
+    return StoredHead(0, EMPTY_ROOT, b"") if record is None else StoredHead(*record)
+
+
+async def find_stray_tile(connection: asyncpg.Connection, size: int) -> tuple[int, int] | None:
+    """Level and index of a tile that lies beyond a tree of this size."""
+    record = await connection.fetchrow(
+        "SELECT level, index FROM audit.tile WHERE index > (($1::bigint >> (8 * level)::integer) - 1) >> 8 ORDER BY 1, 2 LIMIT 1",
+        size,
+    )
+    return None if record is None else (record[0], record[1])
+
+
+_STRAYS: Final = {
+    "a body belongs to no entry": (
+        "SELECT b.serial FROM audit.body b LEFT JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at"
+        " WHERE e.serial IS NULL ORDER BY b.serial LIMIT 1"
+    ),
+    "a request id is held by something that is no release": (
+        "SELECT i.serial FROM audit.release_id i LEFT JOIN audit.entry e ON e.serial = i.serial"
+        " WHERE e.kind IS DISTINCT FROM 'release' ORDER BY i.serial LIMIT 1"
+    ),
+    "a withdrawal is recorded by no entry": (
+        "SELECT f.serial FROM audit.fence f LEFT JOIN audit.entry e ON e.serial = f.serial"
+        " WHERE e.kind IS DISTINCT FROM CASE f.kind WHEN 'consent' THEN 'withdraw' ELSE 'fence' END ORDER BY f.serial LIMIT 1"
+    ),
+    "a withdrawal was lifted by no entry": (
+        "SELECT f.serial FROM audit.fence f LEFT JOIN audit.entry e ON e.serial = f.lifted_serial"
+        " WHERE f.lifted_serial IS NOT NULL AND e.kind IS DISTINCT FROM 'lift' ORDER BY f.serial LIMIT 1"
+    ),
+}
+
+
+async def find_strays(connection: asyncpg.Connection) -> list[tuple[str, int]]:
+    """What belongs to no entry: for each kind of it the first, with its serial."""
+    found = [(what, await connection.fetchval(query)) for what, query in _STRAYS.items()]
+    return [(what, serial) for what, serial in found if serial is not None]

@@ -1,0 +1,104 @@
+"""The log as everybody may read it: the newest checkpoint, the tiles it stands for, proofs for those who hold an entry.
+
+Only what a published checkpoint covers is given out, by its size. A narrower version of a tile is the beginning of the wider
+one, so each name has the same bytes for ever, and partial tiles need no place of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from audit import integration, search_store
+from audit.integration import StoredCheckpoint
+from audit.model import MAX_LEAF_BYTES
+from audit.proof import UnverifiedProof
+from audit.search_store import ReadingPool
+from audit.tiles import ENTRIES, FULL_WIDTH, HASH_BYTES, TileError, TileName, encode_bundle
+from audit.tree import hash_leaf, inclusion_proof, inclusion_tiles
+from exchange.canonical import parse_json
+from exchange.problem import Problem
+
+MAX_UNIX_MS: Final = 253_402_300_799_999  # the year 9999: beyond it PostgreSQL and this program write times differently
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLog:
+    """已发布日志. Reads through a pool that logs in as the auditor."""
+
+    pool: ReadingPool
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed note. Raises Problem `not-found` while there is none, `audit-unavailable`."""
+        async with self.pool.connection() as connection:
+            return (await _newest(connection)).note
+
+    async def tile(self, name: TileName) -> bytes:
+        """The hashes of a tile. Raises Problem `not-found` if no published checkpoint covers it, `audit-unavailable`."""
+        async with self.pool.connection() as connection:
+            await _require_covered(connection, name)
+            held = await integration.load_tiles(connection, [name])
+        hashes = held.hashes.get((name.level, name.index), b"")[: name.width * HASH_BYTES]
+        if len(hashes) < name.width * HASH_BYTES:
+            raise Problem("internal", reason=f"{name.path} is covered by a checkpoint and not stored")
+        return hashes
+
+    async def bundle(self, name: TileName) -> bytes:
+        """The entries of a bundle. Raises Problem `not-found` if no published checkpoint covers it, `audit-unavailable`."""
+        async with self.pool.connection() as connection:
+            await _require_covered(connection, name)
+            leaves = await search_store.load_bundle(connection, name)
+        if len(leaves) < name.width:
+            raise Problem("internal", reason=f"{name.path} is covered by a checkpoint and not whole")
+        return encode_bundle(leaves)
+
+    async def prove(self, leaf: bytes) -> bytes:
+        """The `.tlog-proof` of the entry with exactly these bytes, against the newest checkpoint.
+
+        Raises Problem `not-found`, with `pending` true when the entry is stored and no checkpoint covers it yet;
+        `audit-unavailable`.
+        """
+        unknown = Problem("not-found", "no entry has these bytes", pending=False)
+        at_ms = _time_of(leaf)
+        if at_ms is None:
+            raise unknown
+        async with self.pool.connection() as connection:
+            found = await search_store.find_leaf(connection, at_ms, hash_leaf(leaf))
+            if found is None:
+                raise unknown
+            _, index = found
+            checkpoint = await _newest(connection)
+            if index is None or index >= checkpoint.size:
+                raise Problem("not-found", "the entry is recorded; a checkpoint covers it within a second or so", pending=True)
+            held = await integration.load_tiles(connection, inclusion_tiles(index, checkpoint.size))
+        try:
+            hashes = inclusion_proof(index, checkpoint.size, held)
+        except (LookupError, TileError) as error:
+            raise Problem("internal", reason=f"no proof for entry {index}: {error}") from error
+        return UnverifiedProof(index, tuple(hashes), checkpoint.note).encode()
+
+
+async def _newest(connection: asyncpg.Connection) -> StoredCheckpoint:
+    checkpoint = await integration.load_last_checkpoint(connection)
+    if checkpoint is None:
+        raise Problem("not-found", "the log has no checkpoint yet", pending=True)
+    return checkpoint
+
+
+async def _require_covered(connection: asyncpg.Connection, name: TileName) -> None:
+    level = 0 if name.level == ENTRIES else name.level
+    size = (await _newest(connection)).size >> (8 * level)
+    if name.index * FULL_WIDTH + name.width > size:
+        raise Problem("not-found", "no published checkpoint covers that tile")
+
+
+def _time_of(leaf: bytes) -> int | None:
+    """The time that a leaf states, unix milliseconds; None if it is not one of ours."""
+    try:
+        members = parse_json(leaf, max_bytes=MAX_LEAF_BYTES)
+    except Problem:
+        return None
+    at = members.get("at") if isinstance(members, dict) else None
+    return at if type(at) is int and 0 <= at <= MAX_UNIX_MS else None

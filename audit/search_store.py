@@ -1,0 +1,207 @@
+"""The SQL of the reading side: searching, one entry, and what the published log is served from. Writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
+
+import asyncpg
+
+from audit.tiles import FULL_WIDTH, TileName
+from exchange.problem import Problem
+
+_STATEMENT_MS: Final = 10_000
+_WAIT_S: Final = 5
+
+
+class ReadingPool:
+    """查阅连接池. Connections for reading as the auditor; nothing can be written through them. Opened by `open`."""
+
+    def __init__(self, url: str, *, size: int = 5) -> None:
+        """A query that takes longer than 10 s is given up by the server."""
+        self._url, self._size = url, size
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Make the pool. Raises what keeps the database from being reached."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._size,
+            timeout=5,
+            command_timeout=_STATEMENT_MS / 1000 + 5,
+            server_settings={
+                "application_name": "audit-reader",
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(_STATEMENT_MS),
+                # The criteria are one statement for all searches: see _CRITERIA.
+                "plan_cache_mode": "force_custom_plan",
+                "jit": "off",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def is_answering(self) -> bool:
+        """Whether the database answers at this moment."""
+        try:
+            async with self.connection() as connection:
+                return await connection.fetchval("SELECT true") is True
+        except Problem:
+            return False
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for one reader.
+
+        What keeps the database from answering becomes Problem `too-large` (the time is up), `overloaded` or
+        `audit-unavailable`.
+        """
+        if self._pool is None:
+            raise Problem("audit-unavailable", reason="the reading pool is not open")
+        try:
+            async with self._pool.acquire(timeout=_WAIT_S) as connection:
+                yield cast("asyncpg.Connection", connection)
+        except asyncpg.QueryCanceledError as error:
+            raise Problem("too-large", "narrow the time, or name more", reason="statement timeout") from error
+        except TimeoutError as error:
+            raise Problem("overloaded", reason="no connection for reading") from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise Problem("audit-unavailable", "the audit cannot be read now", reason=type(error).__name__) from error
+
+
+# Every criterion that is not given is null; plans are made for the values at hand, so that such a line costs nothing and
+# the indexes of the others serve. Services begin with their provider's name, and '0' follows '/': so the index over
+# services finds a provider.
+_CRITERIA: Final = """
+        ($1::timestamptz IS NULL OR e.at >= $1)
+    AND ($2::timestamptz IS NULL OR e.at < $2)
+    AND ($3::text IS NULL OR e.consumer = $3)
+    AND ($4::text IS NULL OR e.provider = $4)
+    AND ($4::text IS NULL OR e.service IS NULL OR (e.service >= $4 || '/' AND e.service < $4 || '0'))
+    AND ($5::text IS NULL OR e.service = $5)
+    AND ($6::text IS NULL OR e.purpose = $6)
+    AND ($7::text IS NULL OR e.kind = $7)
+    AND ($8::text IS NULL OR e.code = $8)
+    AND ($9::bigint IS NULL OR e.serial < $9)
+"""
+_TOKENS: Final = """
+        ($11::bytea[] IS NULL OR b.subject_token = ANY ($11))
+    AND ($12::bytea[] IS NULL OR b.officer_token = ANY ($12))
+    AND ($13::bytea[] IS NULL OR b.case_token = ANY ($13))
+"""
+_COLUMNS: Final = "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf"
+_PLACE: Final = "LEFT JOIN audit.sequenced s ON s.serial = e.serial"
+_ORDER: Final = "ORDER BY e.serial DESC LIMIT $10"
+_BY_HEADING: Final = f"{_COLUMNS} FROM audit.entry e {_PLACE} WHERE {_CRITERIA} {_ORDER}"
+_BY_TOKEN: Final = (
+    f"{_COLUMNS} FROM audit.body b JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at {_PLACE}"
+    f" WHERE {_TOKENS} AND {_CRITERIA} {_ORDER}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """检索式. What is looked for, as the tables know it; None where it does not matter. Tokens: one for each live epoch."""
+
+    since: datetime | None
+    until: datetime | None
+    consumer: str | None
+    provider: str | None
+    service: str | None
+    purpose: str | None
+    kind: str | None
+    code: str | None
+    subjects: list[bytes] | None
+    officers: list[bytes] | None
+    cases: list[bytes] | None
+    before: int | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """检得条目. One entry; no place while it is not in the tree."""
+
+    serial: int
+    tree_index: int | None
+    at: datetime
+    kind: str
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """已调阅条目. One entry with what is stored beside it; None where the body is erased."""
+
+    found: Found
+    body: bytes | None
+    blind: bytes | None
+    token_epoch: int | None
+    subject_token: bytes | None
+
+
+async def search(connection: asyncpg.Connection, sought: Sought) -> tuple[list[Found], int]:
+    """The entries that fit, newest first, and the serial up to which nothing can be added any more."""
+    # First this: an entry that is placed in between is then above it, and not taken for settled.
+    settled: int = await connection.fetchval(
+        "SELECT coalesce((SELECT serial FROM audit.sequenced ORDER BY tree_index DESC LIMIT 1), 0)"
+    )
+    heading: tuple[Any, ...] = (
+        sought.since,
+        sought.until,
+        sought.consumer,
+        sought.provider,
+        sought.service,
+        sought.purpose,
+        sought.kind,
+        sought.code,
+        sought.before,
+        sought.limit,
+    )
+    tokens = (sought.subjects, sought.officers, sought.cases)
+    if tokens == (None, None, None):
+        records = await connection.fetch(_BY_HEADING, *heading)
+    else:
+        records = await connection.fetch(_BY_TOKEN, *heading, *tokens)
+    return [Found(*record) for record in records], settled
+
+
+async def load_entry(connection: asyncpg.Connection, serial: int) -> Opened | None:
+    """One entry, its place, and its body if it is not erased."""
+    record = await connection.fetchrow(
+        "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf, b.body, b.blind, b.token_epoch, b.subject_token"
+        " FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at"
+        " LEFT JOIN audit.sequenced s ON s.serial = e.serial WHERE e.serial = $1",
+        serial,
+    )
+    return None if record is None else Opened(Found(*tuple(record)[:5]), *tuple(record)[5:])
+
+
+async def find_leaf(connection: asyncpg.Connection, at_ms: int, leaf_hash: bytes) -> tuple[int, int | None] | None:
+    """Serial and place of the entry with these bytes, written at this time (unix ms): time is what a block range index finds."""
+    record = await connection.fetchrow(
+        "SELECT e.serial, s.tree_index FROM audit.entry e LEFT JOIN audit.sequenced s ON s.serial = e.serial"
+        " WHERE e.at = to_timestamp($1::bigint / 1000.0::float8) AND e.leaf_hash = $2 ORDER BY e.serial LIMIT 1",
+        at_ms,
+        leaf_hash,
+    )
+    return None if record is None else (record[0], record[1])
+
+
+async def load_bundle(connection: asyncpg.Connection, name: TileName) -> list[bytes]:
+    """The leaves of an entry bundle, in the order of the tree; fewer than its width if some are missing."""
+    start = name.index * FULL_WIDTH
+    records = await connection.fetch(
+        "SELECT e.leaf FROM audit.sequenced s JOIN audit.entry e ON e.serial = s.serial"
+        " WHERE s.tree_index >= $1 AND s.tree_index < $2 ORDER BY s.tree_index",
+        start,
+        start + name.width,
+    )
+    return [record[0] for record in records]

@@ -1,0 +1,75 @@
+"""`yitong audit`: look into the log as an auditor, check a receipt offline, walk everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, verify_receipt
+from deploy.home import Home, default_home
+from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.session import Session
+from deploy.speech import Speaker, speaker
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("tail")
+def tail(
+    number: Annotated[int, typer.Option("-n", min=1, max=200, help="How many entries.")] = 20,
+    case: Annotated[str | None, typer.Option()] = None,
+    code: Annotated[str | None, typer.Option()] = None,
+    by_subject: Annotated[bool, typer.Option("--subject", help="Read a person's number from standard input.")] = False,  # noqa: FBT002
+    reason: Annotated[str, typer.Option(help="Why you look; it is recorded.")] = "inspection",
+    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """The newest entries that fit; looking is itself recorded. 最新条目."""
+    says = speaker(language)
+    subject = sys.stdin.readline().strip() if by_subject else None
+
+    async def look(session: Session) -> SearchPage:
+        audit = session.audit(await session.token("auditor"))
+        return await audit.search(SearchRequest(reason=reason, limit=number, case=case, code=code, subject=subject))
+
+    page = run_in_session(home, says, look)
+    if as_json:
+        print(page.model_dump_json(indent=1))  # noqa: T201
+        return
+    _show(page.entries, says)
+
+
+def _show(entries: list[EntryLine], says: Speaker) -> None:
+    columns = (("序号", "serial"), ("时间", "at"), ("类型", "kind"), ("代码", "code"), ("需求方", "consumer"), ("服务", "service"), ("内容", "names"))
+    table = Table(*(says.words(*title) for title in columns))
+    for line in entries:
+        leaf = line.leaf
+        names = [name for form in ("full", "masked", "facts") for name in leaf.get(form) or ()]
+        where = str(leaf.get("service") or "").rpartition("/")[2]
+        table.add_row(str(line.serial), line.at, line.kind, leaf.get("code") or "", str(leaf.get("consumer") or ""), where, ", ".join(names))
+    says.console.print(table)
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file, or a bare presentation.")],
+    trust: Annotated[Path | None, typer.Option(exists=True, help="keys.json; default: that of the local exchange.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Check a receipt offline. 离线验证回执."""
+    says = speaker(language)
+    report = verify_receipt(file.read_bytes(), load_trust(trust or Home(home or default_home()).trust))
+    if as_json:
+        print(json.dumps(report.document(), ensure_ascii=False, indent=1))  # noqa: T201
+    else:
+        says.console.print(describe_report(report), highlight=False, markup=False)
+    raise typer.Exit(0 if report.valid else 1)

@@ -1,0 +1,253 @@
+"""`yitong`: bring an exchange up, ask it something, give and withdraw consent, look into its log, tell its story."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deploy import audit_commands, consent_commands, sign_commands
+from deploy.demo import StoryError, tell
+from deploy.home import CONSUMER, Home, default_home
+from deploy.local import PEOPLE, SEED, Addresses, LocalExchange
+from deploy.process import StartError
+from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.session import Session, open_session, write_addresses
+from deploy.speech import Speaker, speaker
+from deploy.supervisor import AlreadyRunningError, read_status, shut_down
+from gateway.client import Fetched, Wanted
+
+UP_LIMIT_SECONDS = 90.0
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Yitong 一通")
+app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, decline, withdraw, list. 同意")
+app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
+app.command("sign")(sign_commands.sign)
+
+
+@app.command()
+def demo(
+    people: Annotated[int, typer.Option(min=200, help="How many people live in the district.")] = PEOPLE,
+    language: LanguageOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the directory behind.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Bring a whole exchange up, tell one case as a story, take it down. 演示."""
+    says = speaker(language)
+    root = Path(tempfile.mkdtemp(prefix="yitong-demo-"))
+    started = time.monotonic()
+    try:
+        exchange = _start(LocalExchange(root, Addresses.free(), people=people), says)
+        try:
+            write_addresses(exchange.home, {name: exchange.addresses.url(name) for name in exchange.addresses.ports})
+            asyncio.run(_tell(exchange, says))
+        finally:
+            exchange.stop()
+    except (StoryError, StartError) as failure:
+        says.bad(f"演示失败：{failure}（日志见 {root}/logs）", f"the demonstration failed: {failure} (logs in {root}/logs)")
+        raise typer.Exit(1) from None
+    if not keep:
+        shutil.rmtree(root, ignore_errors=True)
+    seconds = time.monotonic() - started
+    says.say(f"\n全部步骤如所述，用时 {seconds:.0f} 秒。", f"\nEvery step came out as told, in {seconds:.0f} s.", style="bold green")
+
+
+async def _tell(exchange: LocalExchange, says: Speaker) -> None:
+    async with open_session(exchange.home) as session:
+        await tell(session, exchange, says)
+
+
+def _start(exchange: LocalExchange, says: Speaker) -> LocalExchange:
+    """Start with a line that says what is being waited for. Raises StartError."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=says.console, transient=True) as progress:
+        task = progress.add_task(says.words("启动各组件…", "starting the components …"))
+        exchange.say = lambda line: progress.update(task, description=line)
+        exchange.start()
+    exchange.say = lambda _line: None
+    count = len(exchange.addresses.ports)
+    says.good(f"{count} 个组件均已启动，各为独立进程", f"{count} components are up, each a process of its own")
+    return exchange
+
+
+@app.command()
+def up(
+    home: HomeOption = None,
+    people: Annotated[int, typer.Option(min=200)] = PEOPLE,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, until interrupted.")] = False,  # noqa: FBT002
+    language: LanguageOption = None,
+) -> None:
+    """Start the exchange, with its data kept between runs, under a supervisor that restarts what dies. 启动."""
+    says, root = speaker(language), home or default_home()
+    if foreground:
+        exchange = LocalExchange(root, Addresses.fixed(), people=people, say=lambda line: print(line, flush=True))  # noqa: T201
+        write_addresses(exchange.home, {name: exchange.addresses.url(name) for name in exchange.addresses.ports})
+        try:
+            exchange.supervisor.run_until_stopped()
+        except (AlreadyRunningError, StartError) as failure:
+            says.bad(str(failure), str(failure))
+            raise typer.Exit(1) from None
+        return
+    _start_in_background(root, people, says)
+    _show_status(Home(root), says)
+    _show_accounts(Home(root), says)
+
+
+def _start_in_background(root: Path, people: int, says: Speaker) -> None:
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = (root / "supervisor.log").open("ab")
+    argv = [sys.executable, "-m", "deploy.cli", "up", "--foreground", "--home", str(root), "--people", str(people)]
+    child = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + UP_LIMIT_SECONDS
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=says.console, transient=True) as progress:
+        progress.add_task(says.words("启动各组件…", "starting the components …"))
+        while not _all_ready(root):
+            if child.poll() is not None or time.monotonic() > deadline:
+                says.bad(f"启动失败，见 {root}/supervisor.log", f"it did not start: see {root}/supervisor.log")
+                raise typer.Exit(1)
+            time.sleep(0.2)
+
+
+def _all_ready(root: Path) -> bool:
+    statuses = read_status(root)
+    names = {status.name for status in statuses if status.is_ready()}
+    return "outway" in names
+
+
+@app.command()
+def down(home: HomeOption = None, language: LanguageOption = None) -> None:
+    """Stop the exchange; its data stays. 停止."""
+    says = speaker(language)
+    if shut_down(home or default_home()):
+        says.good("已停止", "stopped")
+    else:
+        says.say("没有正在运行的实例", "nothing was running")
+
+
+@app.command()
+def status(home: HomeOption = None, language: LanguageOption = None) -> None:
+    """Say which processes run and whether they are ready. 状态."""
+    says, place = speaker(language), Home(home or default_home())
+    if not _show_status(place, says):
+        raise typer.Exit(1)
+
+
+def _show_status(home: Home, says: Speaker) -> bool:
+    statuses = [status for status in read_status(home.root) if status.pid is not None]
+    if not statuses:
+        says.say("没有正在运行的实例", "nothing is running")
+        return False
+    table = Table(*(says.words(*title) for title in (("组件", "component"), ("进程", "pid"), ("地址", "address"), ("重启", "restarts"), ("状态", "state"))))
+    good = True
+    for status in statuses:
+        ready = status.is_ready()
+        good = good and ready
+        state = says.words("就绪", "ready") if ready else says.words("未就绪", "not ready")
+        address = status.ready_url.removesuffix("/health/ready")
+        table.add_row(status.name, str(status.pid), address, str(status.restarts), f"[{'green' if ready else 'red'}]{state}[/]")
+    says.console.print(table)
+    return good
+
+
+def _show_accounts(home: Home, says: Speaker) -> None:
+    table = Table(*(says.words(*title) for title in (("账号", "account"), ("口令", "password"), ("角色", "roles"))))
+    for name, account in home.accounts().items():
+        roles = account["roles"]
+        table.add_row(name, str(account["password"]), ", ".join(roles) if isinstance(roles, list) else "")
+    says.say("开发账号（仅限本机）：", "development accounts (this machine only):")
+    says.console.print(table)
+
+
+@app.command()
+def fetch(
+    service: Annotated[str, typer.Argument(help="instance/class/member/subsystem/service")],
+    subject: Annotated[str, typer.Option("--subject", help="ID number or credit code; `-` reads it from standard input.")] = "-",
+    item: Annotated[list[str] | None, typer.Option("--item", help="An item; repeat it. `all` for all that the right covers.")] = None,
+    fact: Annotated[list[str] | None, typer.Option("--fact", help="A fact: name, or name:argument=number.")] = None,
+    purpose: Annotated[str, typer.Option()] = "real-estate-transfer",
+    consent: Annotated[str | None, typer.Option()] = None,
+    officer: Annotated[str, typer.Option()] = "officer-001",
+    case: Annotated[str, typer.Option()] = "case-1",
+    months: Annotated[str | None, typer.Option(help="YYYY-MM..YYYY-MM")] = None,
+    consumer: Annotated[str, typer.Option()] = CONSUMER,
+    save: Annotated[Path | None, typer.Option(help="Keep the receipt in this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Ask as an officer would: signed, verified, shown as a table. 取数."""
+    says = speaker(language)
+    wanted = Wanted(
+        service,
+        sys.stdin.readline().strip() if subject == "-" else subject,
+        purpose,
+        items="all" if item == ["all"] else tuple(item or ()),
+        facts=dict(_parse_fact(text) for text in fact or ()),
+        consent=consent,
+        officer=officer,
+        case=case,
+        months=_parse_months(months),
+    )
+
+    async def ask(session: Session) -> Fetched:
+        return await session.consumer(consumer).fetch(wanted)
+
+    fetched = run_in_session(home, says, ask)
+    if save is not None:
+        save.write_text(json.dumps({"v": 1, "presentation": fetched.presentation}), encoding="utf-8")
+    if as_json:
+        print(json.dumps(fetched.document(), ensure_ascii=False, indent=1))  # noqa: T201
+        return
+    _show(fetched, says)
+
+
+def _parse_fact(text: str) -> tuple[str, dict[str, int]]:
+    name, _, argument = text.partition(":")
+    key, _, number = argument.partition("=")
+    try:
+        return name, {key: int(number)} if argument else {}
+    except ValueError:
+        raise typer.BadParameter(f"{text} is not name or name:argument=number") from None
+
+
+def _parse_months(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    first, _, last = text.partition("..")
+    return first, last
+
+
+def _show(fetched: Fetched, says: Speaker) -> None:
+    table = Table(*(says.words(*title) for title in (("名称", "name"), ("值", "value"), ("形式", "form"))))
+    for name, value in fetched.data.items():
+        form = says.words("脱敏", "masked") if name in fetched.masked else says.words("完整", "full")
+        table.add_row(name, json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value, form)
+    for name, holds in fetched.facts.items():
+        answer = {True: says.words("是", "yes"), False: says.words("否", "no"), None: "-"}[holds]
+        table.add_row(name, answer, says.words("核验", "fact"))
+    for name, code in fetched.withheld.items():
+        table.add_row(name, code, says.words("未提供", "withheld"))
+    says.console.print(table)
+    if not fetched.found:
+        says.say("登记簿中没有该主体的记录（已签名）", "the register holds no record of this subject (signed)")
+    says.good(f"凭据与回执已验证，请求编号 {fetched.request_id}", f"record and receipt verified, request id {fetched.request_id}")
+
+
+def main() -> None:
+    """Console script."""
+    os.umask(0o077)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Receipts as files: with the request, the proof from the log, and beside them the keys against which to check them offline."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from audit.client import ReceiptFile
+from deploy.session import Session
+from exchange.problem import Problem
+from gateway.client import Fetched
+
+PROOF_SECONDS = 10
+_PAUSE_SECONDS = 0.1
+
+
+async def write_trust(session: Session) -> Path:
+    """Write `trust/keys.json`: every registered key with its times, and the log's verifier key."""
+    snapshot = session.trust.current()
+    keys = [
+        {
+            "kid": key.kid,
+            "jwk": dict(key.jwk),
+            "owner": key.owner,
+            "use": key.use.value,
+            "valid_from": key.valid_from,
+            "valid_until": key.valid_until,
+            "revoked_at": key.revoked_at,
+        }
+        for key in await session.identity.list_keys()
+    ]
+    path = session.home.trust / "keys.json"
+    document = {"keys": keys, "log": snapshot.log_vkey, "origin": snapshot.log_origin}
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return path
+
+
+async def keep_receipt(session: Session, fetched: Fetched, path: Path) -> None:
+    """Write a receipt file with its proof. Raises `not-found` if the log has not taken the entry in within ten seconds."""
+    proof = await _proof(session, fetched.answer.receipt.entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(ReceiptFile(fetched.presentation, fetched.request, proof).encode())
+
+
+async def _proof(session: Session, leaf: bytes) -> bytes:
+    for _ in range(int(PROOF_SECONDS / _PAUSE_SECONDS)):
+        try:
+            return await session.audit().proof(leaf)
+        except Problem as problem:
+            if problem.code != "not-found":
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return await session.audit().proof(leaf)

@@ -1,0 +1,99 @@
+"""At the desks of a local exchange: the officer's, the citizen's, the auditor's, each with its own key or log-in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from audit.client import AuditClient
+from deploy.home import BANK, CONSUMER, Home
+from exchange.clock import SystemClock
+from exchange.keys import SigningKey, VerifyKey
+from gateway.client import Consumer
+from identity.client import IdentityClient
+from registry.client import SnapshotSource
+
+KEY_OF_CONSUMER = {CONSUMER: "transfer", BANK: "bank"}
+
+
+class NotRunningError(RuntimeError):
+    """No exchange runs in this home."""
+
+
+@dataclass(slots=True)
+class Session:
+    """会话. Connections to one running local exchange."""
+
+    home: Home
+    urls: dict[str, str]
+    http: httpx2.AsyncClient
+    trust: SnapshotSource
+    clock: SystemClock = field(default_factory=SystemClock)
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gateways(self) -> list[str]:
+        """Base URLs of the gateways."""
+        return [url for name, url in self.urls.items() if name.startswith("gateway-")]
+
+    @property
+    def identity(self) -> IdentityClient:
+        """Keys, log-in and consents."""
+        return IdentityClient(self.urls["identity"], self.http, self.clock)
+
+    def audit(self, token: str | None = None) -> AuditClient:
+        """The log; searching it needs an auditor's token."""
+        return AuditClient(self.urls["audit"], self.http, None if token is None else lambda: token)
+
+    def key(self, consumer: str = CONSUMER) -> SigningKey:
+        """The signing key of a consumer."""
+        return self.home.key(KEY_OF_CONSUMER[consumer])
+
+    def consumer(self, name: str = CONSUMER, *, gateways: list[str] | None = None, key: SigningKey | None = None) -> Consumer:
+        """The client of a consuming system."""
+        return Consumer(gateways or self.gateways, name, key or self.key(name), self.trust, self.http, clock=self.clock)
+
+    async def token(self, account: str) -> str:
+        """An access token of a development account, logged in once."""
+        if account not in self._tokens:
+            password = str(self.home.accounts()[account]["password"])
+            self._tokens[account] = await self.identity.log_in(account, password)
+        return self._tokens[account]
+
+
+def write_addresses(home: Home, urls: dict[str, str]) -> None:
+    """Leave word where the components listen."""
+    (home.root / "addresses.json").write_text(json.dumps(urls, indent=1), encoding="utf-8")
+
+
+def read_addresses(home: Home) -> dict[str, str]:
+    """Where the components listen. Raises NotRunningError."""
+    path = home.root / "addresses.json"
+    if not path.exists():
+        raise NotRunningError(str(home.root))
+    urls: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return urls
+
+
+def load_anchor(trust: Path) -> VerifyKey:
+    """The registry's public key: the one thing that is believed without proof."""
+    return VerifyKey.from_jwk(json.loads((trust / "registry.jwk.json").read_text(encoding="utf-8")))
+
+
+@contextlib.asynccontextmanager
+async def open_session(home: Home) -> AsyncIterator[Session]:
+    """Connect to the exchange that runs in `home`. Raises NotRunningError, or `registry-stale` without a valid snapshot."""
+    urls = read_addresses(home)
+    clock = SystemClock()
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        trust = SnapshotSource(urls["registry"], load_anchor(home.trust), http, clock)
+        await trust.start(None)
+        try:
+            yield Session(home, urls, http, trust, clock)
+        finally:
+            await trust.stop()

@@ -1,0 +1,169 @@
+"""The registry process: `python -m registry.app`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from exchange.clock import Clock, SystemClock
+from exchange.database import create_engine, with_password
+from exchange.keys import SigningKey, VerifyKey
+from exchange.log import configure_logging, get_logger
+from exchange.tokens import TokenVerifier
+from exchange.web import create_app, serve
+from identity.client import IdentityClient, RegisteredKey
+from registry import api, store
+from registry.announce import BusAnnouncer
+from registry.bootstrap import read_bootstrap
+from registry.config import Settings
+from registry.keeper import Keeper
+from registry.ledger import Ledger
+from registry.publish import Publisher
+from registry.registrar import Registrar
+from registry.snapshot import Authorities
+from registry.titles import TitleCourier
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the process consists of."""
+
+    engine: AsyncEngine
+    ledger: Ledger
+    registrar: Registrar
+    publisher: Publisher
+    keeper: Keeper
+    announcer: BusAnnouncer
+    http: httpx2.AsyncClient
+
+
+def build(
+    settings: Settings, *, clock: Clock | None = None, http: httpx2.AsyncClient | None = None, ledger: Ledger | None = None
+) -> FastAPI:
+    """Compose the process. Raises ValueError or OSError for files that are missing or not what they should be.
+
+    `http` reaches identity and the issuer; `ledger` is given by tests that break the way to the log.
+    """
+    parts = _compose(settings, clock or SystemClock(), http or httpx2.AsyncClient(), ledger)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(parts.engine.dispose)
+            stack.push_async_callback(parts.http.aclose)
+            await parts.ledger.open()
+            stack.push_async_callback(parts.ledger.close)
+            await parts.announcer.open()
+            stack.push_async_callback(parts.announcer.close)
+            stack.push_async_callback(parts.keeper.stop)
+            await parts.keeper.start()
+            yield
+
+    async def ready() -> bool:
+        return parts.registrar.is_ready and parts.ledger.available and await _database_answers(parts.engine)
+
+    app = create_app(
+        "Yitong registry",
+        description="Members, systems, data sets, access rights, and the signed snapshot of them.",
+        lifespan=lifespan,
+        ready=ready,
+    )
+    app.state.desk = api.Desk(settings.instance, parts.registrar, parts.publisher, parts.engine)
+    app.state.tokens = TokenVerifier(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        jwks_url=settings.oidc_jwks_url,
+        clock=clock or SystemClock(),
+        client=parts.http,
+    )
+    app.state.keeper = parts.keeper
+    app.include_router(api.router)
+    return app
+
+
+def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger: Ledger | None) -> _Parts:
+    url = with_password(settings.database_url, settings.database_password_file)
+    engine, key = create_engine(url), SigningKey.load(settings.signing_key_file)
+    identity = IdentityClient(settings.identity_url, http, clock)
+    ledger = ledger or Ledger(url)
+    keeper: Keeper | None = None
+
+    def wake() -> None:
+        if keeper is not None:
+            keeper.wake()
+
+    announcer = BusAnnouncer(settings.nats_url, settings.nats_seed_file, on_keys_changed=wake)
+    publisher = Publisher(
+        engine, key=key, instance=settings.instance, authorities=_authorities(settings), clock=clock, announcer=announcer
+    )
+
+    async def fetch_keys() -> list[dict[str, Any]]:
+        return [key_row(registered) for registered in await identity.list_keys()]
+
+    registrar = Registrar(
+        engine,
+        ledger=ledger,
+        publisher=publisher,
+        clock=clock,
+        fetch_keys=fetch_keys,
+        bootstrap=read_bootstrap(settings.bootstrap_file, settings.instance) if settings.bootstrap_file else None,
+    )
+    keeper = Keeper(
+        registrar,
+        TitleCourier(engine, identity, key),
+        poll_seconds=settings.poll_seconds,
+        resign_seconds=settings.resign_seconds,
+    )
+    return _Parts(engine, ledger, registrar, publisher, keeper, announcer, http)
+
+
+def _authorities(settings: Settings) -> Authorities:
+    """Raises ValueError for a file that holds no key."""
+    consent = VerifyKey.from_jwk(json.loads(settings.identity_key_file.read_text(encoding="utf-8")))
+    return Authorities(consent.jwk, settings.log_origin, settings.log_vkey_file.read_text(encoding="utf-8").strip())
+
+
+def key_row(registered: RegisteredKey) -> dict[str, Any]:
+    """A key of identity as parts hold it; whatever was revoked has a time of revocation, if only its beginning."""
+    revoked_at = registered.revoked_at
+    if registered.state != "active" and revoked_at is None:
+        revoked_at = registered.valid_from
+    return {
+        "kid": registered.kid,
+        "owner": registered.owner,
+        "use": registered.use.value,
+        "jwk": dict(registered.jwk),
+        "valid_from": registered.valid_from,
+        "valid_until": registered.valid_until,
+        "revoked_at": revoked_at,
+    }
+
+
+async def _database_answers(engine: AsyncEngine) -> bool:
+    try:
+        async with asyncio.timeout(2), engine.connect() as connection:
+            return await store.can_answer(connection)
+    except (SQLAlchemyError, OSError, TimeoutError):
+        return False
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = Settings()  # type: ignore[call-arg] # from the environment
+    configure_logging("registry", settings.log_level)
+    serve(build(settings), host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The first state of a new registry: one reviewed file, loaded once, and recorded in the log as it was loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from exchange.canonical import parse_json
+from exchange.problem import Problem
+from registry import forms
+from registry.api import entity_of
+from registry.model import Kind, Registered
+
+MAX_FILE_BYTES = 1_048_576
+MAX_ENTRIES = 1000
+
+
+class BootstrapForm(BaseModel):
+    """初始登记文件. What the file holds; each list in the form of its endpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    v: Literal[1]
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    members: Annotated[list[forms.MemberForm], Field(max_length=MAX_ENTRIES)]
+    subsystems: Annotated[list[forms.SubsystemForm], Field(max_length=MAX_ENTRIES)]
+    gateways: Annotated[list[forms.GatewayForm], Field(max_length=MAX_ENTRIES)]
+    purposes: Annotated[list[forms.PurposeForm], Field(max_length=MAX_ENTRIES)]
+    services: Annotated[list[forms.ServiceForm], Field(max_length=MAX_ENTRIES)]
+
+
+def read_bootstrap(path: Path, instance: str) -> tuple[bytes, list[Registered]]:
+    """The file's bytes and its entries, parents before what belongs to them.
+
+    Raises ValueError, naming the places, for a file that is not of the form or of another instance.
+    """
+    raw = path.read_bytes()
+    try:
+        form = BootstrapForm.model_validate(parse_json(raw, max_bytes=MAX_FILE_BYTES))
+        if form.instance != instance:
+            raise ValueError(f"the bootstrap file is for instance {form.instance}")
+        listed = (
+            (Kind.MEMBER, form.members),
+            (Kind.SUBSYSTEM, form.subsystems),
+            (Kind.GATEWAY, form.gateways),
+            (Kind.PURPOSE, form.purposes),
+            (Kind.SERVICE, form.services),
+        )
+        return raw, [Registered(kind, entity_of(kind, entry, instance), 1) for kind, entries in listed for entry in entries]
+    except ValidationError as error:
+        places = sorted({".".join(map(str, item["loc"])) for item in error.errors()})
+        raise ValueError(f"the bootstrap file is wrong at {', '.join(places[:10])}") from None
+    except Problem as problem:
+        raise ValueError(f"the bootstrap file is refused: {problem.detail}") from None

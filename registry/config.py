@@ -1,0 +1,52 @@
+"""Settings of the registry process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the registry must be told; secrets are paths of files."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    instance: str = "CN-YA"
+    """The exchange instance."""
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: int = 8202
+    """Port it listens on."""
+    database_url: str
+    """PostgreSQL as role yitong_registry, without password."""
+    database_password_file: Path | None = None
+    """File with the role's password."""
+    nats_url: str | None = None
+    """NATS server on which new versions are announced; nothing is announced without one."""
+    nats_seed_file: Path | None = None
+    """File with the NKey seed."""
+    signing_key_file: Path
+    """PKCS#8 PEM of the key that signs manifests: every reader's anchor of trust."""
+    identity_url: str
+    """Where the keys of members and gateways are registered, and titles are shown to people."""
+    identity_key_file: Path
+    """Public JWK with which identity signs consent grants."""
+    log_origin: str
+    """Origin of the audit log."""
+    log_vkey_file: Path
+    """The log's verifier key (C2SP signed-note), one line."""
+    bootstrap_file: Path | None = None
+    """JSON of the first members, systems, gateways, purposes and services; read on the very first start only."""
+    oidc_issuer: str
+    """`iss` of people's access tokens."""
+    oidc_jwks_url: str
+    """Where the issuer's keys are."""
+    oidc_audience: str = "yitong"
+    """`aud` of people's access tokens."""
+    poll_seconds: float = 3.0
+    """How often identity is asked for keys, and what was left halfway is carried on."""
+    resign_seconds: float = 60.0
+    """How often the manifest is signed anew, give or take a fifth."""
+    log_level: str = "info"
+    """debug | info | warning | error."""

@@ -1,0 +1,1 @@
+"""How fast the exchange is beside plain servers that promise nothing: `make bench`, or `python -m tests.benchmarks`."""
