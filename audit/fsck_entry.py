@@ -17,6 +17,9 @@ _COLUMNS: Final = ("gateway", "consumer", "provider", "service", "purpose", "cod
 _WHOLE: Final = frozenset({EntryKind.RELEASE, EntryKind.DENY})
 """Kinds whose columns repeat the leaf in full; others have only those columns by which they are searched."""
 
+_BY_CONSENT: Final = "consent"
+"""What a right has as its legal basis when it rests on the person's consent."""
+
 Ground = tuple[GroundKind, str]
 
 
@@ -105,19 +108,21 @@ def _require_opens(entry: ReadEntry, name: str, value: bytes, body: Mapping[str,
 
 
 def consent_of(entry: ReadEntry) -> str | None:
-    """The consent on which a release stands, opened through its body; None if there is none, or the body is not open.
+    """The consent on which a release stands, opened through its body.
 
+    None if the right rests on something else, though the request may have named one, or if the body is not open.
     Raises Unsound unless leaf and body name the same one.
     """
-    if entry.body is None:
+    is_ground, body = entry.leaf.get("legal_basis") == _BY_CONSENT, entry.body
+    if is_ground and entry.leaf.get("consent") is None:
+        raise Unsound(Fault.LEAF_SHAPE, "a release by consent that names none")
+    if body is None or (body.get("consent") is None and entry.leaf.get("consent") is None):
         return None
-    consent = entry.body.get("consent")
-    if consent is None and entry.leaf.get("consent") is None:
-        return None
+    consent = body.get("consent")
     if not isinstance(consent, str):
         raise Unsound(Fault.COMMITMENT, "the leaf names a consent that the body does not")
-    _require_opens(entry, "consent", consent.encode(), entry.body)
-    return consent
+    _require_opens(entry, "consent", consent.encode(), body)
+    return consent if is_ground else None
 
 
 def grounds_of(entry: ReadEntry) -> list[Ground]:

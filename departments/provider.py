@@ -173,7 +173,7 @@ class Provider:
     def _require_consent(self, snapshot: Snapshot, call: ProviderCall, question: Question) -> None:
         if call.consent is None or question.headers.consent is None:
             raise Problem("consent-required")
-        grant = verify_grant(call.consent.grant, snapshot.consent_key)
+        grant = verify_grant(call.consent.grant, snapshot.consent_key.if_named)
         covered = covers(
             grant,
             call.consent.blind,
@@ -237,7 +237,8 @@ class Provider:
                 if form == MASKED:
                     require_maskable(span)
                 value = None if value is None else span.select(value)
-            forms[form][name] = value if form == FULL or value is None else apply_mask(item.mask, value)
+            # Also where there is no value: a hidden item must not tell whether it has one.
+            forms[form][name] = value if form == FULL else apply_mask(item.mask, value)
         facts = {}
         for name, arguments in call.facts.items():
             fact = data_set.fact(name)

@@ -17,6 +17,7 @@ from deploy.local import LocalExchange
 from deploy.receipts import keep_receipt, write_trust
 from deploy.session import Session
 from deploy.speech import Speaker
+from exchange.canonical import canonical
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 from exchange.receipt import issue_receipt
@@ -152,7 +153,7 @@ async def ask_encumbrance(story: Story) -> None:
 
 
 async def _hide_seizure(story: Story, wanted: Wanted) -> Fetched:
-    """What a dishonest gateway would do: drop one disclosure and sign a receipt over the rest with its own, real key."""
+    """What a dishonest gateway would do: drop one disclosure, and make up an entry and sign a receipt over the rest."""
     session = story.session
     now = session.clock.now()
     prepared = prepare(CONSUMER, session.key(), wanted, now=now)
@@ -160,7 +161,9 @@ async def _hide_seizure(story: Story, wanted: Wanted) -> Fetched:
     answer = await session.http.post(session.gateways[0] + prepared.request.path, content=prepared.request.body, headers=headers)
     honest = read_answer(answer.status_code, answer.content, prepared, session.trust.current(), now=now).answer
     shortened = present(honest.record, lambda disclosure: disclosure.name != "is_seized")
-    claims = replace(honest.receipt, sd_hash=presentation_hash(shortened))
+    sd_hash = presentation_hash(shortened)
+    leaf = canonical({**honest.leaf, "sd_hash": sd_hash, "facts": ["is_mortgaged"]})
+    claims = replace(honest.receipt, sd_hash=sd_hash, entry=leaf)
     forged = issue_receipt(session.home.key(claims.gateway), shortened, claims)
     return read_answer(200, forged.encode("ascii"), prepared, session.trust.current(), now=now)
 
@@ -190,7 +193,10 @@ async def refuse_the_rest(story: Story) -> None:
 async def kill_the_provider(story: Story) -> None:
     """The provider's process dies: a clear 503, then recovery."""
     wanted = story.wanted("tax/taxation/deed-tax", story.cast.buyer.id, facts={"deed_tax_paid": {}})
-    story.exchange.supervisor.kill("tax", signal.SIGKILL)
+    supervisor = story.exchange.supervisor
+    supervisor.kill("tax", signal.SIGKILL)
+    while supervisor.is_running("tax"):
+        await asyncio.sleep(0.01)
     await story.require_refusal("provider-unavailable", story.fetch(wanted), "税务进程被杀：明确告知不可用", "the tax process is killed: a clear 503")
     for _ in range(RECOVERY_SECONDS * 5):
         try:

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from departments.client import DEPARTMENTS, Cast, cast
@@ -124,22 +125,19 @@ class LocalExchange:
         """Base URLs of the gateways."""
         return [self.addresses.url(name) for name in GATEWAYS]
 
-    def _plan(self) -> list[Supervised]:
-        """The order in which things need each other."""
+    def _plan(self) -> list[list[Supervised]]:
+        """The order in which things need each other; what stands in one line is started together."""
         component = self._component
+        departments = [component(name, "departments.app", partial(self._department, name)) for name in DEPARTMENTS]
+        gateways = [component(name, "gateway.app", partial(self._gateway, name)) for name in GATEWAYS]
         return [
-            self.postgres,
-            self.nats,
-            Step("database", self._prepare_database),
-            component("identity", "identity.app", self._identity),
-            Step("keys", self._enrol_keys),
-            component("registry", "registry.app", self._registry),
-            Step("rights", self._post_rights),
-            component("integrator", "audit.integrator_app", self._integrator),
-            component("audit", "audit.app", self._audit),
-            *(component(member, "departments.app", lambda member=member: self._department(member)) for member in DEPARTMENTS),
-            *(component(gateway, "gateway.app", lambda gateway=gateway: self._gateway(gateway)) for gateway in GATEWAYS),
-            component("outway", "gateway.outway_app", self._outway),
+            [self.postgres, self.nats],
+            [Step("database", self._prepare_database)],
+            [component("identity", "identity.app", self._identity), component("integrator", "audit.integrator_app", self._integrator)],
+            [Step("keys", self._enrol_keys)],
+            [component("registry", "registry.app", self._registry), component("audit", "audit.app", self._audit)],
+            [Step("rights", self._post_rights)],
+            [*departments, *gateways, component("outway", "gateway.outway_app", self._outway)],
         ]
 
     # Steps

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -136,32 +137,33 @@ class ComponentStatus:
 
 
 class Supervisor:
-    """Runs components, once, in the given order, which is the order in which they need each other."""
+    """Runs components, once, stage by stage: those of one stage do not need each other and are started together."""
 
-    def __init__(self, home: Path, components: Sequence[Supervised], say: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self, home: Path, stages: Sequence[Sequence[Supervised]], say: Callable[[str], None] = lambda _line: None
+    ) -> None:
         """Prepare only. `say` gets a line for everything worth telling an operator."""
         self.home = home
-        self._components = tuple(components)
+        self._stages = tuple(tuple(stage) for stage in stages)
+        self._components = tuple(component for stage in self._stages for component in stage)
         self._say = say
-        self._restarts = dict.fromkeys((component.name for component in components), 0)
+        self._restarts = dict.fromkeys((component.name for component in self._components), 0)
         self._stopping = threading.Event()
         self._watchers: list[threading.Thread] = []
         self._state = threading.Lock()
         self._lock: IO[str] | None = None
 
     def start(self) -> None:
-        """Start all components, each when the one before is ready, and watch them from then on.
+        """Start all components, each stage when the one before is ready, and watch them from then on.
 
         Raises AlreadyRunningError, or StartError after stopping what was started.
         """
         self._lock = hold_home(self.home)
         try:
-            for component in self._components:
+            for stage in self._stages:
                 if self._stopping.is_set():
                     break
-                component.start()
-                self._write_state()
-                self._say(f"{component.name} is ready")
+                self._start_stage(stage)
         except BaseException:
             self.stop()
             raise
@@ -169,6 +171,18 @@ class Supervisor:
             watcher = threading.Thread(target=self._watch, args=(component,), name=f"watch-{component.name}", daemon=True)
             self._watchers.append(watcher)
             watcher.start()
+
+    def _start_stage(self, stage: Sequence[Supervised]) -> None:
+        with ThreadPoolExecutor(len(stage)) as threads:
+            starting = {threads.submit(component.start): component for component in stage}
+            for started in as_completed(starting):
+                started.result()
+                self._write_state()
+                self._say(f"{starting[started].name} is ready")
+
+    def is_running(self, name: str) -> bool:
+        """Whether one component's process lives. Raises KeyError."""
+        return {component.name: component for component in self._components}[name].is_running()
 
     def stop(self) -> None:
         """Stop all components, the last started first, and give up the home."""

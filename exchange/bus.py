@@ -26,9 +26,10 @@ async def connect(url: str, *, seed_file: Path | None, inbox: str, name: str) ->
 
     Nothing is kept for later while the bus is away (`pending_size=0`): what cannot be sent now fails now.
     """
+    seed = (await asyncio.to_thread(seed_file.read_text, encoding="ascii")).strip() if seed_file else None
     return await nats.connect(
         url,
-        nkeys_seed_str=seed_file.read_text(encoding="ascii").strip() if seed_file else None,
+        nkeys_seed_str=seed,
         inbox_prefix=inbox.encode("ascii"),
         name=name,
         max_reconnect_attempts=-1,
@@ -98,8 +99,8 @@ class Workers:
     async def _run(self, work: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
         try:
             await work(message)
-        except Exception as error:  # noqa: BLE001 - a worker that dies silently would leave its caller waiting
-            log.error("bus-worker-failed", error=type(error).__name__, exc_info=error)
+        except Exception as error:
+            log.exception("bus-worker-failed", error=type(error).__name__)
 
     async def drain(self) -> None:
         """Wait until what is under way is done."""

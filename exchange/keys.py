@@ -176,6 +176,10 @@ class VerifyKey:
         """The public key object of `cryptography`."""
         return self._public
 
+    def if_named(self, kid: str) -> VerifyKey | None:
+        """This key, if `kid` is its own: the look-up of somebody who believes one key only."""
+        return self if kid == self.kid else None
+
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether `signature` (raw) over `message` holds under this key's own algorithm."""
         return self._verify(self._public, message, signature)

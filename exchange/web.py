@@ -119,14 +119,14 @@ class _Shell:
 
         try:
             problem = await self._run(scope, receive, send_with_id)
-            if problem is not None and status == 0:
+            if problem is not None and status:
+                raise ConnectionAbortedError("an answer had begun: cut it off, so that nobody takes it for whole")
+            if problem is not None:
                 await problem_response(Request(scope), problem)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             self._requests.labels(route, str(status)).inc()
             self._seconds.labels(route).observe(time.perf_counter() - started)
-        if problem is not None and status != problem.status:
-            raise ConnectionAbortedError  # an answer had begun: the server must cut it off, so that nobody takes it for whole
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Problem | None:
         """Whatever the app lets fall, as a problem."""
@@ -170,7 +170,7 @@ def _limited(receive: Receive) -> Receive:
 async def _holds(ready: Callable[[], Awaitable[bool]]) -> bool:
     try:
         return await ready()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is that fails, the component cannot do its work
         log.warning("not-ready", error=type(error).__name__)
         return False
 

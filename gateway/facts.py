@@ -58,7 +58,7 @@ async def _consent(consents: ConsentSource, snapshot: Snapshot, question: Questi
     if found is None or wanted is None:
         return None
     try:
-        grant = verify_grant(found.grant_jws, snapshot.consent_key)
+        grant = verify_grant(found.grant_jws, snapshot.consent_key.if_named)
     except Problem:
         return None
     return ConsentFact(wanted, grant, found.grant_jws, found.blind, found.state) if grant.id == wanted else None

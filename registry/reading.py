@@ -6,7 +6,7 @@ however often the part around it changes. Runs in a thread; what it makes is imm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,10 +119,12 @@ class Snapshot:
         self._keys: dict[str, KeyEntry] = {**parties.keys, **doors.keys}
         catalogues = [part for part in parsed.values() if isinstance(part, _Catalogue)]
         self._services = {name: service for catalogue in catalogues for name, service in catalogue.services.items()}
-        self._rights: dict[tuple[str, str], tuple[AccessRight, ...]] = {}
-        self.right_count = 0
+        rights: dict[tuple[str, str], list[AccessRight]] = {}
         for catalogue in catalogues:
-            self._admit(catalogue)
+            for right in self._admitted(catalogue):
+                rights.setdefault((right.consumer, right.service), []).append(right)
+        self._rights = {place: tuple(found) for place, found in rights.items()}
+        self.right_count = sum(map(len, self._rights.values()))
 
     def renewed(self, manifest: Manifest) -> Snapshot:
         """The same content under a later manifest of the same parts."""
@@ -130,18 +132,16 @@ class Snapshot:
         later._manifest = manifest  # noqa: SLF001 - of this very class, before anybody else has seen it
         return later
 
-    def _admit(self, catalogue: _Catalogue) -> None:
+    def _admitted(self, catalogue: _Catalogue) -> Iterator[AccessRight]:
+        """The proven rights that stand beside the rest: service and consumer are known, and both signers were theirs."""
         for proven in catalogue.proven.values():
             right = proven.right
             member = self._parties.members.get(right.consumer.rpartition("/")[0])
             if member is None or right.service not in catalogue.services or restriction_faults(right, member):
                 continue
-            if self._signed(proven, proven.grant_kid, right.service.rpartition("/")[0]) and self._signed(
-                proven, proven.acceptance_kid, right.consumer
-            ):
-                place = (right.consumer, right.service)
-                self._rights[place] = (*self._rights.get(place, ()), right)
-                self.right_count += 1
+            provider = right.service.rpartition("/")[0]
+            if self._signed(proven, proven.grant_kid, provider) and self._signed(proven, proven.acceptance_kid, right.consumer):
+                yield right
 
     def _signed(self, proven: _Proven, kid: str, owner: str) -> bool:
         """Whether the signer was registered and active when the right was taken in: a later revocation does not undo it."""

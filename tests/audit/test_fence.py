@@ -215,7 +215,7 @@ async def test_withdrawals_that_arrive_together_share_a_transaction_and_twins_a_
     names = [unique("consent") for _ in range(20)]
     receipts = await asyncio.gather(*(desks.identity.fence(fence_row(GroundKind.CONSENT, name)) for name in [*names, names[0]]))
     assert receipts[-1].serial == receipts[0].serial
-    assert [receipt.is_new for receipt in receipts] == [True] * 20 + [False] or receipts[-1].is_new
+    assert [receipt.is_new for receipt in receipts] == [True] * 20 + [False]
     async with connected(database) as connection:
         transactions = await connection.fetchval(
             "SELECT count(DISTINCT xmin::text) FROM audit.fence WHERE ground = ANY($1)", names
@@ -321,6 +321,8 @@ async def test_a_refused_withdrawal_does_not_take_others_with_it(desks: Desks) -
 async def test_taking_on_another_role_does_not_help(database: Database) -> None:
     """The functions ask for the role that logged in, which SET ROLE leaves as it is."""
     async with connected(database) as owner:
+        if owner.get_server_version().major < 16:
+            pytest.skip("before 16 a member of a role always inherits it")
         await owner.execute("GRANT yitong_registry TO yitong_tax WITH INHERIT FALSE")
     try:
         row = fence_row(GroundKind.PURPOSE, unique("purpose"))

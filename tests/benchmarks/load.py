@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import uvloop
@@ -99,8 +99,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
 
     def ask(self, index: int, since: float | None = None) -> None:
         """Send a request; its time counts from `since`, or from now."""
@@ -221,8 +220,8 @@ class Run:
         self._idle.extend(self.connections)
         dice, due = random.Random(_SEED), self._first
         while due < self._deadline and self._next < len(self.requests):
-            while (now := perf_counter()) < due:
-                await asyncio.sleep(max(due - now, _TICK_SECONDS))
+            if (early := due - perf_counter()) > 0:
+                await asyncio.sleep(max(early, _TICK_SECONDS))
             if self._idle:
                 self._send(self._idle.popleft())
             else:

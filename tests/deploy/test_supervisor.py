@@ -38,7 +38,7 @@ import pathlib, sys
 from deploy.supervisor import Supervisor
 from tests.deploy.test_supervisor import program
 home = pathlib.Path(sys.argv[1])
-Supervisor(home, [program(home, "one"), program(home, "two")]).run_until_stopped()
+Supervisor(home, [[program(home, "one")], [program(home, "two")]]).run_until_stopped()
 """
 
 
@@ -55,7 +55,7 @@ def program(home: Path, name: str, mode: str = "plain", *, stop_limit_s: float =
 
 @contextmanager
 def supervised(home: Path, *components: Component | NatsServer) -> Iterator[Supervisor]:
-    supervisor = Supervisor(home, components)
+    supervisor = Supervisor(home, [components])
     supervisor.start()
     try:
         yield supervisor
@@ -81,7 +81,7 @@ def is_alive(pid: int) -> bool:
 
 def test_components_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
     lines: list[str] = []
-    supervisor = Supervisor(tmp_path, [program(tmp_path, "one"), program(tmp_path, "two")], lines.append)
+    supervisor = Supervisor(tmp_path, [[program(tmp_path, "one")], [program(tmp_path, "two")]], lines.append)
     supervisor.start()
     pids = [status.pid for status in read_status(tmp_path)]
     assert lines == ["one is ready", "two is ready"]
@@ -141,7 +141,7 @@ def test_what_a_component_started_ends_with_it(tmp_path: Path) -> None:
 def test_a_component_that_fails_takes_the_started_ones_down_and_shows_its_log(tmp_path: Path) -> None:
     first = program(tmp_path, "one")
     with pytest.raises(StartError, match="cannot go on"):
-        Supervisor(tmp_path, [first, program(tmp_path, "two", "broken")]).start()
+        Supervisor(tmp_path, [[first], [program(tmp_path, "two", "broken")]]).start()
     assert not first.is_running()
     with supervised(tmp_path, first):
         assert first.is_running()

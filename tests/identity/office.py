@@ -117,6 +117,7 @@ class Office:
     http: httpx2.AsyncClient
     clock: ManualClock
     database: Database
+    home: Path
     keys: dict[str, SigningKey] = field(default_factory=dict)
     _tokens: dict[str, tuple[float, str]] = field(default_factory=dict)
 
@@ -124,6 +125,11 @@ class Office:
     def client(self) -> IdentityClient:
         """The typed way in."""
         return IdentityClient(URL, self.http, self.clock)
+
+    @property
+    def issuer_key(self) -> SigningKey:
+        """The key with which tokens are signed, for those who forge them."""
+        return SigningKey.load(self.home / "issuer.pem")
 
     @property
     def desks(self) -> Desks:
@@ -221,4 +227,4 @@ async def open_office(
     app = build(settings, clock=clock, ledger=ledger(create_engine(url), url) if ledger else None)
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=URL)
     async with app.router.lifespan_context(app), http:
-        yield Office(app, http, clock, database)
+        yield Office(app, http, clock, database, home)

@@ -21,7 +21,7 @@ from registry.model import (
     Subsystem,
 )
 from registry.reading import Snapshot, SnapshotReader
-from registry.rights import Surroundings, parse_right, sign_right
+from registry.rights import Surroundings, sign_right
 from registry.snapshot import (
     AUTHORITIES,
     GATEWAYS,
@@ -142,20 +142,20 @@ class Paper:
         self.lines.append(self.line())
         self.write()
 
-    def register_key(self, owner: str, **changed: Any) -> None:
-        """Put the key of an owner into the list, or change its entry."""
-        use = {"gateway-1": "gateway", "identity": "identity"}.get(owner, "subsystem")
-        key = self.keys[owner].public
+    def register_key(self, holder: str, **changed: Any) -> None:
+        """Put the key of a holder into the list, or change its entry."""
+        use = {"gateway-1": "gateway", "identity": "identity"}.get(holder, "subsystem")
+        key = self.keys[holder].public
         known: dict[str, Any] = {
             "kid": key.kid,
-            "owner": owner,
+            "owner": holder,
             "use": use,
             "key": key,
             "valid_from": NOW - 1000,
             "valid_until": NOW + 86_400,
             "revoked_at": None,
         }
-        self.entries[owner] = KeyEntry(**known | changed)
+        self.entries[holder] = KeyEntry(**known | changed)
 
     def line(self, *, grant_by: str = PROVIDER, acceptance_by: str | None = None, at: int = NOW - 10, **changed: Any) -> bytes:
         """A right's line, signed by the two parties of its document or by somebody else."""

@@ -171,7 +171,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "an unknown purpose": ("purpose fun is not registered", {"purposes": ["fun"]}, {}),
     "a suspended purpose": ("not active", {}, {"purposes": {purposes[0].id: suspended(purposes[0])}}),
     "consent misspelt": ("neither consent nor names an article", {"legal_basis": "Consent"}, {}),
-    "a statute without its article": ("neither consent nor names an article", {"legal_basis": "某条例"}, {}),
+    "a statute without its article": ("neither consent nor names an article", {"legal_basis": "某条例的规定"}, {}),
     "events that the service lacks": ("has no events", {"events": "full"}, {"service": replace(service, events=())}),
     "an end before its beginning": ("ends before it begins", {"valid_until": "2026-01-01T00:00:00Z"}, {}),
     "an end that is past": ("ended already", {"valid_until": "2026-01-02T00:00:00Z"}, {}),
