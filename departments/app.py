@@ -73,7 +73,10 @@ def build(settings: Settings) -> FastAPI:
             stack.push_async_callback(pool.close)
             http = await stack.enter_async_context(httpx2.AsyncClient())
             client = await bus.connect(
-                settings.nats_url, seed_file=settings.nats_seed_file, inbox=reply_inbox(settings.department), name=settings.department
+                settings.nats_url,
+                seed_file=settings.nats_seed_file,
+                inbox=reply_inbox(settings.department),
+                name=settings.department,
             )
             stack.push_async_callback(client.close)
             snapshots = SnapshotSource(settings.registry_url, anchor, http, clock)
@@ -113,7 +116,7 @@ def build(settings: Settings) -> FastAPI:
 
 def main() -> None:
     """`python -m departments.app`, configured by YITONG_… variables."""
-    settings = Settings()  # type: ignore[call-arg] - the fields come from the environment
+    settings = Settings()  # type: ignore[call-arg]  # the fields come from the environment
     configure_logging(settings.department, settings.log_level)
     serve(build(settings), host=settings.host, port=settings.port)
 

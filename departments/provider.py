@@ -121,7 +121,11 @@ class Provider:
         """Every check of this department's own. Raises the problem of the first that fails."""
         if self._clock.now_ms() >= call.deadline_ms:
             raise Problem("deadline-exceeded")
-        if (gateway := snapshot.key(gateway_key.kid)) is None or gateway.owner != call.gateway or snapshot.gateway(gateway.owner) is None:
+        if (
+            (gateway := snapshot.key(gateway_key.kid)) is None
+            or gateway.owner != call.gateway
+            or snapshot.gateway(gateway.owner) is None
+        ):
             raise Problem("signature-invalid", reason="the gateway's key is another's")
         headers = parse_headers(signed.request)
         owner = snapshot.key(signed.key.kid)

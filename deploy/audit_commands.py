@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -25,9 +24,9 @@ def tail(
     number: Annotated[int, typer.Option("-n", min=1, max=200, help="How many entries.")] = 20,
     case: Annotated[str | None, typer.Option()] = None,
     code: Annotated[str | None, typer.Option()] = None,
-    by_subject: Annotated[bool, typer.Option("--subject", help="Read a person's number from standard input.")] = False,  # noqa: FBT002
+    by_subject: Annotated[bool, typer.Option("--subject", help="Read a person's number from standard input.")] = False,
     reason: Annotated[str, typer.Option(help="Why you look; it is recorded.")] = "inspection",
-    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
@@ -41,19 +40,29 @@ def tail(
 
     page = run_in_session(home, says, look)
     if as_json:
-        print(page.model_dump_json(indent=1))  # noqa: T201
+        print(page.model_dump_json(indent=1))
         return
     _show(page.entries, says)
 
 
 def _show(entries: list[EntryLine], says: Speaker) -> None:
-    columns = (("序号", "serial"), ("时间", "at"), ("类型", "kind"), ("代码", "code"), ("需求方", "consumer"), ("服务", "service"), ("内容", "names"))
+    columns = (
+        ("序号", "serial"),
+        ("时间", "at"),
+        ("类型", "kind"),
+        ("代码", "code"),
+        ("需求方", "consumer"),
+        ("服务", "service"),
+        ("内容", "names"),
+    )
     table = Table(*(says.words(*title) for title in columns))
     for line in entries:
         leaf = line.leaf
         names = [name for form in ("full", "masked", "facts") for name in leaf.get(form) or ()]
         where = str(leaf.get("service") or "").rpartition("/")[2]
-        table.add_row(str(line.serial), line.at, line.kind, leaf.get("code") or "", str(leaf.get("consumer") or ""), where, ", ".join(names))
+        table.add_row(
+            str(line.serial), line.at, line.kind, leaf.get("code") or "", str(leaf.get("consumer") or ""), where, ", ".join(names)
+        )
     says.console.print(table)
 
 
@@ -61,7 +70,7 @@ def _show(entries: list[EntryLine], says: Speaker) -> None:
 def verify(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file, or a bare presentation.")],
     trust: Annotated[Path | None, typer.Option(exists=True, help="keys.json; default: that of the local exchange.")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
@@ -69,7 +78,7 @@ def verify(
     says = speaker(language)
     report = verify_receipt(file.read_bytes(), load_trust(trust or Home(home or default_home()).trust))
     if as_json:
-        print(json.dumps(report.document(), ensure_ascii=False, indent=1))  # noqa: T201
+        print(json.dumps(report.document(), ensure_ascii=False, indent=1))
     else:
         says.console.print(describe_report(report), highlight=False, markup=False)
     raise typer.Exit(0 if report.valid else 1)

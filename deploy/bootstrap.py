@@ -90,4 +90,3 @@ def load_rights() -> list[dict[str, Any]]:
 def services_of(consumer: str) -> list[str]:
     """The services on which a consumer has a right in the story."""
     return sorted({document["service"] for document in load_rights() if document["consumer"] == consumer})
-

@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy import audit_commands, consent_commands, sign_commands
 from deploy.demo import StoryError, tell
 from deploy.home import CONSUMER, Home, default_home
-from deploy.local import PEOPLE, SEED, Addresses, LocalExchange
+from deploy.local import PEOPLE, Addresses, LocalExchange
 from deploy.process import StartError
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session, open_session, write_addresses
@@ -40,7 +40,7 @@ app.command("sign")(sign_commands.sign)
 def demo(
     people: Annotated[int, typer.Option(min=200, help="How many people live in the district.")] = PEOPLE,
     language: LanguageOption = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the directory behind.")] = False,  # noqa: FBT002 - a flag
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the directory behind.")] = False,
 ) -> None:
     """Bring a whole exchange up, tell one case as a story, take it down. 演示."""
     says = speaker(language)
@@ -59,7 +59,9 @@ def demo(
     if not keep:
         shutil.rmtree(root, ignore_errors=True)
     seconds = time.monotonic() - started
-    says.say(f"\n全部步骤如所述，用时 {seconds:.0f} 秒。", f"\nEvery step came out as told, in {seconds:.0f} s.", style="bold green")
+    says.say(
+        f"\n全部步骤如所述，用时 {seconds:.0f} 秒。", f"\nEvery step came out as told, in {seconds:.0f} s.", style="bold green"
+    )
 
 
 async def _tell(exchange: LocalExchange, says: Speaker) -> None:
@@ -84,13 +86,13 @@ def _start(exchange: LocalExchange, says: Speaker) -> LocalExchange:
 def up(
     home: HomeOption = None,
     people: Annotated[int, typer.Option(min=200)] = PEOPLE,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, until interrupted.")] = False,  # noqa: FBT002
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, until interrupted.")] = False,
     language: LanguageOption = None,
 ) -> None:
     """Start the exchange, with its data kept between runs, under a supervisor that restarts what dies. 启动."""
     says, root = speaker(language), home or default_home()
     if foreground:
-        exchange = LocalExchange(root, Addresses.fixed(), people=people, say=lambda line: print(line, flush=True))  # noqa: T201
+        exchange = LocalExchange(root, Addresses.fixed(), people=people, say=lambda line: print(line, flush=True))
         write_addresses(exchange.home, {name: exchange.addresses.url(name) for name in exchange.addresses.ports})
         try:
             exchange.supervisor.run_until_stopped()
@@ -107,9 +109,13 @@ def _start_in_background(root: Path, people: int, says: Speaker) -> None:
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = (root / "supervisor.log").open("ab")
     argv = [sys.executable, "-m", "deploy.cli", "up", "--foreground", "--home", str(root), "--people", str(people)]
-    child = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1])
+    child = subprocess.Popen(
+        argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1]
+    )
     deadline = time.monotonic() + UP_LIMIT_SECONDS
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=says.console, transient=True) as progress:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=says.console, transient=True
+    ) as progress:
         progress.add_task(says.words("启动各组件…", "starting the components …"))
         while not _all_ready(root):
             if child.poll() is not None or time.monotonic() > deadline:
@@ -147,7 +153,12 @@ def _show_status(home: Home, says: Speaker) -> bool:
     if not statuses:
         says.say("没有正在运行的实例", "nothing is running")
         return False
-    table = Table(*(says.words(*title) for title in (("组件", "component"), ("进程", "pid"), ("地址", "address"), ("重启", "restarts"), ("状态", "state"))))
+    table = Table(
+        *(
+            says.words(*title)
+            for title in (("组件", "component"), ("进程", "pid"), ("地址", "address"), ("重启", "restarts"), ("状态", "state"))
+        )
+    )
     good = True
     for status in statuses:
         ready = status.is_ready()
@@ -172,7 +183,9 @@ def _show_accounts(home: Home, says: Speaker) -> None:
 def fetch(
     service: Annotated[str, typer.Argument(help="instance/class/member/subsystem/service")],
     subject: Annotated[str, typer.Option("--subject", help="ID number or credit code; `-` reads it from standard input.")] = "-",
-    item: Annotated[list[str] | None, typer.Option("--item", help="An item; repeat it. `all` for all that the right covers.")] = None,
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="An item; repeat it. `all` for all that the right covers.")
+    ] = None,
     fact: Annotated[list[str] | None, typer.Option("--fact", help="A fact: name, or name:argument=number.")] = None,
     purpose: Annotated[str, typer.Option()] = "real-estate-transfer",
     consent: Annotated[str | None, typer.Option()] = None,
@@ -181,7 +194,7 @@ def fetch(
     months: Annotated[str | None, typer.Option(help="YYYY-MM..YYYY-MM")] = None,
     consumer: Annotated[str, typer.Option()] = CONSUMER,
     save: Annotated[Path | None, typer.Option(help="Keep the receipt in this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
@@ -206,7 +219,7 @@ def fetch(
     if save is not None:
         save.write_text(json.dumps({"v": 1, "presentation": fetched.presentation}), encoding="utf-8")
     if as_json:
-        print(json.dumps(fetched.document(), ensure_ascii=False, indent=1))  # noqa: T201
+        print(json.dumps(fetched.document(), ensure_ascii=False, indent=1))
         return
     _show(fetched, says)
 

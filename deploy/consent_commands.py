@@ -24,10 +24,12 @@ ConsentArgument = Annotated[str, typer.Argument(help="Id of the consent.")]
 def request(
     service: Annotated[str, typer.Argument(help="instance/class/member/subsystem/service")],
     item: Annotated[list[str] | None, typer.Option("--item")] = None,
-    fact: Annotated[list[str] | None, typer.Option("--fact", help="name, or name:number,number for the arguments that may be asked.")] = None,
+    fact: Annotated[
+        list[str] | None, typer.Option("--fact", help="name, or name:number,number for the arguments that may be asked.")
+    ] = None,
     purpose: Annotated[str, typer.Option()] = "real-estate-transfer",
     days: Annotated[int, typer.Option(min=1)] = 30,
-    once: Annotated[bool, typer.Option("--once")] = False,  # noqa: FBT002
+    once: Annotated[bool, typer.Option("--once")] = False,
     consumer: Annotated[str, typer.Option()] = CONSUMER,
     home: HomeOption = None,
     language: LanguageOption = None,
@@ -52,11 +54,13 @@ def request(
 
     asked = run_in_session(home, says, ask)
     says.good(f"已请求，编号 {asked['id']}", f"asked, consent {asked['id']}")
-    print(asked["id"])  # noqa: T201 - for scripts
+    print(asked["id"])
 
 
 @app.command("grant")
-def grant(consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None) -> None:
+def grant(
+    consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None
+) -> None:
     """Show the exact text, and grant it. 同意."""
     says = speaker(language)
 
@@ -71,7 +75,9 @@ def grant(consent: ConsentArgument, account: AccountOption = "citizen", home: Ho
 
 
 @app.command("decline")
-def decline(consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None) -> None:
+def decline(
+    consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None
+) -> None:
     """Decline; the consumer may not ask again for a while. 拒绝."""
     says = speaker(language)
 
@@ -82,7 +88,9 @@ def decline(consent: ConsentArgument, account: AccountOption = "citizen", home: 
 
 
 @app.command("withdraw")
-def withdraw(consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None) -> None:
+def withdraw(
+    consent: ConsentArgument, account: AccountOption = "citizen", home: HomeOption = None, language: LanguageOption = None
+) -> None:
     """Withdraw: nothing leaves on it once this command has ended. 撤回."""
     says = speaker(language)
 
@@ -95,7 +103,7 @@ def withdraw(consent: ConsentArgument, account: AccountOption = "citizen", home:
 @app.command("list")
 def list_consents(
     account: AccountOption = "citizen",
-    as_json: Annotated[bool, typer.Option("--json")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
@@ -107,9 +115,16 @@ def list_consents(
 
     page = run_in_session(home, says, ask)
     if as_json:
-        print(json.dumps(page, ensure_ascii=False, indent=1))  # noqa: T201
+        print(json.dumps(page, ensure_ascii=False, indent=1))
         return
-    columns = (("编号", "consent"), ("状态", "state"), ("需求部门", "consumer"), ("服务", "service"), ("目的", "purpose"), ("有效至", "until"))
+    columns = (
+        ("编号", "consent"),
+        ("状态", "state"),
+        ("需求部门", "consumer"),
+        ("服务", "service"),
+        ("目的", "purpose"),
+        ("有效至", "until"),
+    )
     table = Table(*(says.words(*title) for title in columns))
     for row in page["consents"]:
         table.add_row(row["id"], row["state"], row["consumer"], row["service"], row["purpose"], row["valid_until"])

@@ -71,7 +71,11 @@ class Story:
         try:
             await work
         except Problem as problem:
-            self.require(problem.code == code, f"{zh}（{problem.code}：{problem.kind.title_zh}）", f"{en} ({problem.code}: {problem.detail})")
+            self.require(
+                problem.code == code,
+                f"{zh}（{problem.code}：{problem.kind.title_zh}）",
+                f"{en} ({problem.code}: {problem.detail})",
+            )
             return problem
         self.require(holds=False, zh=zh, en=en)
         raise StoryError(en)
@@ -81,9 +85,15 @@ async def ask_identity(story: Story) -> None:
     """Statutory duty: granted at once; the address comes masked, the ethnicity hidden."""
     buyer = story.cast.buyer
     names = ["name", "id_number", "birth_date", "address", "ethnicity"]
-    fetched = await story.fetch(story.wanted("public-security/population/resident-identity", buyer.id, items=names, facts={"is_adult": {}}))
+    fetched = await story.fetch(
+        story.wanted("public-security/population/resident-identity", buyer.id, items=names, facts={"is_adult": {}})
+    )
     story.first_request = fetched.request_id
-    story.require(fetched.data["name"] == buyer.name, f"姓名 {fetched.data['name']}，公安签名有效", f"name {fetched.data['name']}, signed by public security")
+    story.require(
+        fetched.data["name"] == buyer.name,
+        f"姓名 {fetched.data['name']}，公安签名有效",
+        f"name {fetched.data['name']}, signed by public security",
+    )
     address = fetched.data["address"]
     story.require("address" in fetched.masked and "*" in address, f"地址已脱敏：{address}", f"address masked: {address}")
     story.require(fetched.data["ethnicity"] == {"hidden": True}, "民族已隐藏", "ethnicity hidden")
@@ -94,9 +104,17 @@ async def ask_deed_tax(story: Story) -> None:
     """A fact instead of a value, bound to the person."""
     service = "tax/taxation/deed-tax"
     paid = await story.fetch(story.wanted(service, story.cast.buyer.id, facts={"deed_tax_paid": {}}))
-    story.require(paid.facts["deed_tax_paid"] is True, "买方契税已缴（只答是与否，不见金额）", "the buyer's deed tax is paid: a yes, no amount")
+    story.require(
+        paid.facts["deed_tax_paid"] is True,
+        "买方契税已缴（只答是与否，不见金额）",
+        "the buyer's deed tax is paid: a yes, no amount",
+    )
     other = await story.fetch(story.wanted(service, story.cast.indebted_buyer.id, facts={"deed_tax_paid": {}}))
-    story.require(other.facts["deed_tax_paid"] is False, "另一人契税未缴，答案各归其人", "another person's is not: the answer belongs to the person")
+    story.require(
+        other.facts["deed_tax_paid"] is False,
+        "另一人契税未缴，答案各归其人",
+        "another person's is not: the answer belongs to the person",
+    )
 
 
 async def ask_contributions(story: Story) -> None:
@@ -105,7 +123,9 @@ async def ask_contributions(story: Story) -> None:
     wanted = story.wanted("social-security/insurance/contributions", person.id, facts={"contributed_months_at_least": {"n": 24}})
     problem = await story.require_refusal("consent-required", story.fetch(wanted), "未经同意，拒绝", "without consent: refused")
     explained = await story.session.consumer().explain(str(problem.extra["request_id"]))
-    story.require(explained["code"] == "consent-required", f"解释接口：{explained['advice']}", f"/explain says: {explained['advice']}")
+    story.require(
+        explained["code"] == "consent-required", f"解释接口：{explained['advice']}", f"/explain says: {explained['advice']}"
+    )
     identity = story.session.identity
     asked = await identity.ask_consent(
         CONSUMER,
@@ -124,18 +144,24 @@ async def ask_contributions(story: Story) -> None:
     await identity.grant_consent(token, story.consent, text_hash=text["text_hash"], language=text["language"])
     fetched = await story.fetch(replace(wanted, consent=story.consent))
     story.require(
-        fetched.facts["contributed_months_at_least"] is True, "群众同意后放行：缴费满 24 个月", "the citizen agrees: 24 months contributed"
+        fetched.facts["contributed_months_at_least"] is True,
+        "群众同意后放行：缴费满 24 个月",
+        "the citizen agrees: 24 months contributed",
     )
     await identity.withdraw_consent(token, story.consent)
     again = story.fetch(replace(wanted, consent=story.consent))
-    await story.require_refusal("consent-withdrawn", again, "撤回一经确认，立即拒绝", "withdrawn: refused from the moment it is acknowledged")
+    await story.require_refusal(
+        "consent-withdrawn", again, "撤回一经确认，立即拒绝", "withdrawn: refused from the moment it is acknowledged"
+    )
 
 
 async def ask_licence(story: Story) -> None:
     """A company buys: its representative's ID number comes masked."""
     firm = story.cast.buying_firm
     names = ["name", "status", "legal_representative", "representative_id"]
-    fetched = await story.fetch(story.wanted("market-regulation/enterprise/business-licence", firm.id, items=names, facts={"is_active": {}}))
+    fetched = await story.fetch(
+        story.wanted("market-regulation/enterprise/business-licence", firm.id, items=names, facts={"is_active": {}})
+    )
     masked = fetched.data["representative_id"]
     story.require(fetched.data["name"] == firm.name, f"营业执照：{firm.name}", f"licence of {firm.name}")
     story.require(masked.count("*") == 15, f"法定代表人身份证号已脱敏：{masked}", f"representative's ID number masked: {masked}")
@@ -148,7 +174,10 @@ async def ask_encumbrance(story: Story) -> None:
     fetched = await story.fetch(wanted)
     story.require(fetched.facts["is_seized"] is True, "该不动产已被查封，不得转移", "the flat is seized: no transfer")
     await story.require_refusal(
-        "record-incomplete", _hide_seizure(story, wanted), "网关隐瞒查封，被客户端识破", "a gateway that hides the seizure is caught by the client"
+        "record-incomplete",
+        _hide_seizure(story, wanted),
+        "网关隐瞒查封，被客户端识破",
+        "a gateway that hides the seizure is caught by the client",
     )
 
 
@@ -173,20 +202,27 @@ async def refuse_the_rest(story: Story) -> None:
     session, buyer = story.session, story.cast.buyer
     service = "public-security/population/resident-identity"
     outside = story.fetch(story.wanted(service, buyer.id, items=["name", "id_valid_until"]))
-    problem = await story.require_refusal("item-not-covered", outside, "授权之外的数据项，指名拒绝", "an item outside the right is refused by name")
+    problem = await story.require_refusal(
+        "item-not-covered", outside, "授权之外的数据项，指名拒绝", "an item outside the right is refused by name"
+    )
     story.require("id_valid_until" in problem.detail, "拒绝中载明：id_valid_until", "the refusal names id_valid_until")
     prepared = prepare(CONSUMER, session.key(), story.wanted(service, buyer.id, items=["name"]), now=session.clock.now())
 
     async def send() -> Fetched:
         headers = [*prepared.request.headers, ("accept", "application/sd-jwt")]
-        answer = await session.http.post(session.gateways[0] + prepared.request.path, content=prepared.request.body, headers=headers)
+        answer = await session.http.post(
+            session.gateways[0] + prepared.request.path, content=prepared.request.body, headers=headers
+        )
         return read_answer(answer.status_code, answer.content, prepared, session.trust.current(), now=session.clock.now())
 
     story.receipts.append(await send())
     await story.require_refusal("request-replayed", send(), "重放同一请求，拒绝", "the same request replayed: refused")
     stranger = session.consumer(key=SigningKey.generate())
     await story.require_refusal(
-        "signature-invalid", stranger.fetch(story.wanted(service, buyer.id, items=["name"])), "陌生人的签名，拒绝", "a stranger's signature: refused"
+        "signature-invalid",
+        stranger.fetch(story.wanted(service, buyer.id, items=["name"])),
+        "陌生人的签名，拒绝",
+        "a stranger's signature: refused",
     )
 
 
@@ -195,9 +231,10 @@ async def kill_the_provider(story: Story) -> None:
     wanted = story.wanted("tax/taxation/deed-tax", story.cast.buyer.id, facts={"deed_tax_paid": {}})
     supervisor = story.exchange.supervisor
     supervisor.kill("tax", signal.SIGKILL)
-    while supervisor.is_running("tax"):
-        await asyncio.sleep(0.01)
-    await story.require_refusal("provider-unavailable", story.fetch(wanted), "税务进程被杀：明确告知不可用", "the tax process is killed: a clear 503")
+    await asyncio.to_thread(supervisor.wait_ended, "tax")
+    await story.require_refusal(
+        "provider-unavailable", story.fetch(wanted), "税务进程被杀：明确告知不可用", "the tax process is killed: a clear 503"
+    )
     for _ in range(RECOVERY_SECONDS * 5):
         try:
             await story.fetch(wanted)
@@ -232,11 +269,15 @@ async def verify_receipts(story: Story) -> None:
     files = sorted(directory.glob("*.json"))
     reports = [verify_receipt(file.read_bytes(), trust) for file in files]
     whole = all(report.valid for report in reports)
-    story.require(whole, f"{len(reports)} 张回执离线验证全部通过", f"{len(reports)} receipts verify offline, down to the log's checkpoint")
+    story.require(
+        whole, f"{len(reports)} 张回执离线验证全部通过", f"{len(reports)} receipts verify offline, down to the log's checkpoint"
+    )
     broken = bytearray(files[0].read_bytes())
     at = broken.index(b'"presentation":"') + 200
     broken[at] ^= 1
-    story.require(not verify_receipt(bytes(broken), trust).valid, "改动一个字节的回执验证不通过", "one with a flipped byte does not")
+    story.require(
+        not verify_receipt(bytes(broken), trust).valid, "改动一个字节的回执验证不通过", "one with a flipped byte does not"
+    )
 
 
 STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[None]]], ...] = (

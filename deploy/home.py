@@ -27,9 +27,8 @@ def provider_subsystems() -> dict[str, str]:
 
 def key_owners() -> dict[str, str]:
     """File stem of each signing key to the owner it is registered for."""
-    owners = {member: subsystem for member, subsystem in provider_subsystems().items()}
-    owners |= {gateway: gateway for gateway in GATEWAYS}
-    return owners | {"transfer": CONSUMER, "bank": BANK, "registry": "registry"}
+    gateways = {gateway: gateway for gateway in GATEWAYS}
+    return provider_subsystems() | gateways | {"transfer": CONSUMER, "bank": BANK, "registry": "registry"}
 
 
 def default_home() -> Path:

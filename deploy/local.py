@@ -133,7 +133,10 @@ class LocalExchange:
         return [
             [self.postgres, self.nats],
             [Step("database", self._prepare_database)],
-            [component("identity", "identity.app", self._identity), component("integrator", "audit.integrator_app", self._integrator)],
+            [
+                component("identity", "identity.app", self._identity),
+                component("integrator", "audit.integrator_app", self._integrator),
+            ],
             [Step("keys", self._enrol_keys)],
             [component("registry", "registry.app", self._registry), component("audit", "audit.app", self._audit)],
             [Step("rights", self._post_rights)],
@@ -281,4 +284,3 @@ class _Late(Component):
     def start(self) -> None:
         self.env = self.settings()
         Component.start(self)
-

@@ -39,8 +39,12 @@ async def write_trust(session: Session) -> Path:
 async def keep_receipt(session: Session, fetched: Fetched, path: Path) -> None:
     """Write a receipt file with its proof. Raises `not-found` if the log has not taken the entry in within ten seconds."""
     proof = await _proof(session, fetched.answer.receipt.entry)
+    await asyncio.to_thread(_write, path, ReceiptFile(fetched.presentation, fetched.request, proof).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(ReceiptFile(fetched.presentation, fetched.request, proof).encode())
+    path.write_bytes(content)
 
 
 async def _proof(session: Session, leaf: bytes) -> bytes:

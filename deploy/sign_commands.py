@@ -10,16 +10,30 @@ import typer
 
 from deploy.speech import Speaker, speaker
 from exchange.clock import SystemClock
-from exchange.envelope import HttpRequest, Tag, content_digest, parse_signature_input, sign_request, signature_base, verify_request
+from exchange.envelope import (
+    HttpRequest,
+    Tag,
+    content_digest,
+    parse_signature_input,
+    sign_request,
+    signature_base,
+    verify_request,
+)
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 
 
 def sign(
-    request: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A request as HTTP text: request line, headers, empty line, body.")],
-    key: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="PKCS#8 PEM; signs the request when it is not signed.")] = None,
-    control: Annotated[bool, typer.Option("--control", help="A control request instead of a data request.")] = False,  # noqa: FBT002
-    explain: Annotated[bool, typer.Option("--explain", help="Print the signature base, and what is wrong with the signature.")] = False,  # noqa: FBT002
+    request: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A request as HTTP text: request line, headers, empty line, body.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="PKCS#8 PEM; signs the request when it is not signed.")
+    ] = None,
+    control: Annotated[bool, typer.Option("--control", help="A control request instead of a data request.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the signature base, and what is wrong with the signature.")
+    ] = False,
     base: Annotated[Path | None, typer.Option(exists=True, help="Your own signature base: says where it differs.")] = None,
     language: Annotated[str | None, typer.Option("--language")] = None,
 ) -> None:
@@ -31,14 +45,14 @@ def sign(
         parsed = parse_signature_input(signed.one("signature-input") or "", tag)
         ours = signature_base(signed, parsed.components, parsed.raw)
         if explain or base is not None:
-            print(ours.decode("ascii"))  # noqa: T201 - the answer itself
+            print(ours.decode("ascii"))
             faults = _explain(signed, key, tag, says)
             if base is not None:
                 faults += compare_bases(ours, base.read_bytes(), says)
             raise typer.Exit(1 if faults else 0)
         for name, value in signed.headers:
             if name in ("content-digest", "signature-input", "signature"):
-                print(f"{name}: {value}")  # noqa: T201
+                print(f"{name}: {value}")
     except Problem as problem:
         says.bad(f"{problem.kind.title_zh}：{problem.detail}", f"{problem.kind.title_en}: {problem.detail}")
         raise typer.Exit(1) from None
@@ -65,7 +79,9 @@ def parse_http(raw: bytes) -> HttpRequest:
 
 def _signed(request: HttpRequest, key: Path | None, tag: Tag, says: Speaker) -> HttpRequest:
     if key is None:
-        raise Problem("malformed-request", says.words("请求未签名，请用 --key 指定私钥", "the request is not signed: name a key with --key"))
+        raise Problem(
+            "malformed-request", says.words("请求未签名，请用 --key 指定私钥", "the request is not signed: name a key with --key")
+        )
     return sign_request(SigningKey.load(key), request, tag=tag, now=SystemClock().now())
 
 

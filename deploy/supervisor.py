@@ -180,9 +180,11 @@ class Supervisor:
                 self._write_state()
                 self._say(f"{starting[started].name} is ready")
 
-    def is_running(self, name: str) -> bool:
-        """Whether one component's process lives. Raises KeyError."""
-        return {component.name: component for component in self._components}[name].is_running()
+    def wait_ended(self, name: str) -> None:
+        """Return when a component that was killed is gone; it is started again after a pause. Raises KeyError."""
+        component = {component.name: component for component in self._components}[name]
+        while component.is_running():
+            time.sleep(WATCH_S / 10)
 
     def stop(self) -> None:
         """Stop all components, the last started first, and give up the home."""

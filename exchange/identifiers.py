@@ -152,6 +152,11 @@ def parse_subject(kind: str, text: object) -> str:
     return parse_person_id(text) if kind == "person" else parse_enterprise_id(text)
 
 
+def is_request_id(text: str) -> bool:
+    """Whether this is a request id: 1 to 128 characters of `A-Z a-z 0-9 . _ : ~ -`."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def parse_request_id(text: str) -> str:
     """Parse a request id of 1 to 128 characters of `A-Z a-z 0-9 . _ : ~ -`. Raises `malformed-request`."""
     if not _REQUEST_ID.fullmatch(text):

@@ -121,7 +121,12 @@ def parse_questions(headers: Headers, body: bytes) -> tuple[list[Question], bool
         raise Problem("malformed-request", "items or facts must be asked for")
     subjects, batch = _subjects(value)
     period = _period(value.get("range"))
-    return [Question(headers, subject, items, facts, period, at) for at, subject in enumerate(subjects)], batch
+    return [Question(headers, spelled(subject), items, facts, period, at) for at, subject in enumerate(subjects)], batch
+
+
+def spelled(subject: str) -> str:
+    """The one spelling of a subject: the check character of an ID number is a capital X (GB 11643)."""
+    return subject[:17] + "X" if len(subject) == 18 and subject[17] == "x" and subject[:17].isdecimal() else subject
 
 
 def _subjects(value: Mapping[str, Any]) -> tuple[list[str], bool]:

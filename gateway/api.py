@@ -1,4 +1,4 @@
-"""The gateway's control plane: why was a request refused?"""
+"""The gateway's control plane: it explains why a request was refused."""
 
 from __future__ import annotations
 

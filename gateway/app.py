@@ -132,7 +132,7 @@ def control_app(**shell: object) -> FastAPI:
 
 def main() -> None:
     """`python -m gateway.app`, configured by YITONG_… variables."""
-    settings = Settings()  # type: ignore[call-arg] - the fields come from the environment
+    settings = Settings()  # type: ignore[call-arg]  # the fields come from the environment
     configure_logging(settings.gateway_id, settings.log_level)
     serve(build(settings), host=settings.host, port=settings.port)
 

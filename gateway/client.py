@@ -21,7 +21,7 @@ from exchange.envelope import HttpRequest, Tag, sign_request, verify_request
 from exchange.identifiers import parse_service_id, parse_subsystem_id
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import PROBLEMS, Problem
-from exchange.question import ALL, DATA_PREFIX
+from exchange.question import ALL, DATA_PREFIX, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from registry.client import Snapshot
 
@@ -137,7 +137,7 @@ def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, autho
         service=str(service),
         request_id=request_id,
         request=b64url(evidence.digest),
-        subject=wanted.subject.upper(),
+        subject=spelled(wanted.subject),
         items=None if everything else frozenset(wanted.items),
         facts=frozenset(wanted.facts),
     )
@@ -229,7 +229,11 @@ class Consumer:
         last: Problem | None = None
         for gateway in self._gateways:
             prepared = prepare(
-                self._consumer, self._key, replace(wanted, request_id=request_id), now=self._clock.now(), authority=urlsplit(gateway).netloc
+                self._consumer,
+                self._key,
+                replace(wanted, request_id=request_id),
+                now=self._clock.now(),
+                authority=urlsplit(gateway).netloc,
             )
             try:
                 answer = await self._send(gateway, prepared.request, accept=SD_JWT)
@@ -260,7 +264,9 @@ class Consumer:
 class SyncConsumer:
     """需求部门客户端（同步）. The same for programs without an event loop; use as a context manager."""
 
-    def __init__(self, gateways: Sequence[str], consumer: str, key: SigningKey, trust: Trust, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, gateways: Sequence[str], consumer: str, key: SigningKey, trust: Trust, *, clock: Clock | None = None
+    ) -> None:
         """As for `Consumer`."""
         self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient()

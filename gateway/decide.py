@@ -140,5 +140,3 @@ def _covers(question: Question, now: float, permit: Permit, consent: ConsentFact
         now=now,
         period=question.period,
     )
-
-

@@ -21,7 +21,6 @@ from exchange.call import ForwardedConsent, ProviderCall, encode_call, sign_call
 from exchange.canonical import b64url
 from exchange.clock import Clock
 from exchange.envelope import MAX_AGE_SECONDS, HttpRequest, SignedRequest, Tag, verify_request
-from exchange.identifiers import parse_subject
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import Problem
 from exchange.question import Headers, Question, parse_headers, parse_questions
@@ -32,7 +31,7 @@ from gateway.decide import decide
 from gateway.entries import Account, Scribe, refused, replayed
 from gateway.facts import active_key, gather_facts, registered_key
 from gateway.mask import Shown, keep_permitted
-from gateway.model import Deny, Permit
+from gateway.model import Decision, Deny, Permit
 from gateway.outcomes import Outcomes
 from gateway.strangers import Strangers
 from identity.client import ConsentSource
@@ -97,7 +96,9 @@ async def disclose(gateway: Gateway, request: HttpRequest, *, peer: str) -> Outc
     try:
         snapshot = gateway.snapshots.current()
         headers = parse_headers(request)
-        signed = verify_request(request, tag=Tag.REQUEST, key_of=lambda kid: registered_key(snapshot, kid, owner=str(headers.consumer)), now=now)
+        signed = verify_request(
+            request, tag=Tag.REQUEST, key_of=lambda kid: registered_key(snapshot, kid, owner=str(headers.consumer)), now=now
+        )
     except Problem as problem:
         await gateway.strangers.note(problem, peer)
         raise
@@ -119,16 +120,11 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     account = Account(snapshot, question.headers, signed, question)
     try:
         facts = await gather_facts(gateway.consents, snapshot, question, signed, gateway.clock.now())
-        if facts.service is not None:
-            question = replace(question, subject=parse_subject(facts.service.subject_kind, question.subject))
-            account = replace(account, question=question)
-        decision = decide(question, facts)
-        if isinstance(decision, Deny):
-            raise Problem(decision.reason, decision.detail, names=list(decision.names))
-        account = replace(account, permit=decision)
-        record = await _ask_provider(gateway, snapshot, question, signed, decision)
-        shown = keep_permitted(record, decision)
-        not_after_ms = _not_after_ms(gateway, signed, record, decision, snapshot)
+        permit = _permitted(decide(question, facts))
+        account = replace(account, permit=permit)
+        record = await _ask_provider(gateway, snapshot, question, signed, permit)
+        shown = keep_permitted(record, permit)
+        not_after_ms = _not_after_ms(gateway, signed, record, permit, snapshot)
         row = gateway.scribe.release(account, record, shown, not_after_ms=not_after_ms)
         serial = await _place(gateway, row)
     except Problem as problem:
@@ -147,6 +143,13 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
         withheld=shown.withheld,
     )
     return Disclosed(record, shown, shown.withheld, issue_receipt(gateway.key, shown.presentation, receipt), serial)
+
+
+def _permitted(decision: Decision) -> Permit:
+    """The permit, or the problem that says which check failed first."""
+    if isinstance(decision, Deny):
+        raise Problem(decision.reason, decision.detail, names=list(decision.names))
+    return decision
 
 
 async def _ask_provider(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from base64 import b64encode
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import orjson
@@ -12,9 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exchange.clock import rfc3339
 from exchange.envelope import HttpRequest
+from exchange.identifiers import is_request_id
 from exchange.log import get_logger
 from exchange.problem import Problem
-from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES, parse_service_path
+from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES
 from exchange.web import render_problem
 from gateway.disclose import Disclosed, Gateway, Outcome, disclose
 
@@ -49,32 +51,53 @@ class DataDoor:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        request_id = next((value for name, value in headers if name == "x-road-id"), None)
-        accept = next((value for name, value in headers if name == "accept"), "")
-        language = next((value for name, value in headers if name == "accept-language"), "")
-        peer = (scope.get("client") or ("unknown", 0))[0]
-        outcome: Outcome | None = None
+        said = _Preferences.of(headers)
         self._free -= 1
         try:
-            if self._gateway is None or self._free < 0:
-                raise Problem("overloaded")
-            request = await _read(scope, headers, receive)
-            outcome = await disclose(self._gateway, request, peer=peer)
-            status, answer_headers, body = 200, *_render(outcome, accept)
+            outcome = await self._disclose(scope, headers, receive)
+            status, answer_headers, body = 200, *_render(outcome, said.accept)
         except Problem as problem:
+            outcome = None
             if problem.reason:
                 log.info("refused", code=problem.code, reason=problem.reason)
-            data_left = bool(problem.extra.pop("data_left", False))
-            shown_id = request_id if request_id and len(request_id) <= 128 and request_id.isascii() else None
-            status, answer_headers, body = render_problem(problem, shown_id, accept=accept, language=language, data_left=data_left)
-        except Exception as error:  # noqa: BLE001 - nothing of a stack leaves, whatever it was
-            log.error("unexpected", error=type(error).__name__, exc_info=error)
-            status, answer_headers, body = render_problem(Problem("internal"), None, accept=accept, language=language)
+            status, answer_headers, body = said.render(problem)
+        except Exception as error:
+            outcome = None
+            log.exception("unexpected", error=type(error).__name__)
+            status, answer_headers, body = said.render(Problem("internal"))
         finally:
             self._free += 1
-        await _send(send, status, answer_headers, body)
+        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+        await send({"type": "http.response.body", "body": body})
         if outcome is not None and self._gateway is not None:
             self._gateway.outcomes.sent(outcome.serials)
+
+    async def _disclose(self, scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> Outcome:
+        if self._gateway is None or self._free < 0:
+            raise Problem("overloaded")
+        request = await _read(scope, headers, receive)
+        return await disclose(self._gateway, request, peer=(scope.get("client") or ("unknown", 0))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Preferences:
+    """What a client says of the answer it wants, and its request id if that is one."""
+
+    accept: str
+    language: str
+    request_id: str | None
+
+    @classmethod
+    def of(cls, headers: list[tuple[str, str]]) -> _Preferences:
+        named = dict(reversed(headers))
+        request_id = named.get("x-road-id", "")
+        # Only what looks like an id is repeated: anything else might be a person's number.
+        shown = request_id if is_request_id(request_id) else None
+        return cls(named.get("accept", ""), named.get("accept-language", ""), shown)
+
+    def render(self, problem: Problem) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        data_left = bool(problem.extra.pop("data_left", False))
+        return render_problem(problem, self.request_id, accept=self.accept, language=self.language, data_left=data_left)
 
 
 async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> HttpRequest:
@@ -115,9 +138,9 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def request_hash(request: HttpRequest) -> str:
-    """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), or of SHA-512(head) without a body, over names as received, in lower case.
+    """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), of SHA-512(head) without a body.
 
-    X-Road's formula; not comparable with what a Security Server computes, which sees the names' original case.
+    X-Road's formula over names in lower case; so not comparable with what a Security Server computes, which sees the names' original case.
     """
     target = request.path + (f"?{request.query}" if request.query else "")
     head = f"{request.method}\r\n{target}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in request.headers)
@@ -129,9 +152,9 @@ def request_hash(request: HttpRequest) -> str:
 
 def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body: the presentation itself, or JSON with the data read out and the presentation beside it."""
-    plain = SD_JWT in accept and not outcome.batch
-    if plain:
-        body, media = outcome.answers[0].presentation.encode("ascii"), SD_JWT
+    first = outcome.answers[0]
+    if SD_JWT in accept and not outcome.batch and isinstance(first, Disclosed):
+        body, media = first.presentation.encode("ascii"), SD_JWT
     else:
         documents = [answer_document(answer) for answer in outcome.answers]
         body, media = orjson.dumps(documents if outcome.batch else documents[0]), "application/json"
@@ -169,8 +192,3 @@ def answer_document(answer: Disclosed | Problem) -> dict[str, object]:
         },
         "receipt": answer.presentation,
     }
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

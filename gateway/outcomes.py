@@ -32,7 +32,7 @@ class Outcomes:
 
     def __init__(
         self,
-        record: Callable[[Ranges, Sequence[int]], Awaitable[None]],
+        record: Callable[[Ranges, Sequence[int]], Awaitable[object]],
         unsettled: Callable[[], Awaitable[Sequence[int]]],
     ) -> None:
         """`record(sent, aborted)` writes one entry; `unsettled` tells of releases nobody sent anything for."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from exchange.canonical import parse_json
@@ -141,15 +141,18 @@ def _wanted(request: HttpRequest) -> Wanted:
     )
 
 
-def add_routes(app: FastAPI) -> None:
-    """Give an app the outway's two routes; it keeps its `Outway` at `app.state.outway`."""
+router = APIRouter()
 
-    @app.post("/r1/{instance}/{member_class}/{member}/{subsystem}/{service}", summary="Fetch data; signed and verified on the way")
-    async def fetch(request: Request) -> JSONResponse:
-        outway: Outway = request.app.state.outway
-        return JSONResponse(await outway.fetch(await read_request(request)), headers={"cache-control": "no-store"})
 
-    @app.post("/explain", summary="Why was a request refused?")
-    async def explain(request: Request) -> JSONResponse:
-        outway: Outway = request.app.state.outway
-        return JSONResponse(await outway.explain(await read_request(request)))
+@router.post("/r1/{service:path}", summary="Fetch data; signed and verified on the way")
+async def fetch(service: str, request: Request) -> JSONResponse:  # noqa: ARG001 - read from the raw path, undecoded
+    """The same path, headers and body as at a gateway, without signature; `Authorization: Bearer` names the local system."""
+    outway: Outway = request.app.state.outway
+    return JSONResponse(await outway.fetch(await read_request(request)), headers={"cache-control": "no-store"})
+
+
+@router.post("/explain", summary="Why was a request refused?")
+async def explain(request: Request) -> JSONResponse:
+    """What became of a request of the calling system."""
+    outway: Outway = request.app.state.outway
+    return JSONResponse(await outway.explain(await read_request(request)))

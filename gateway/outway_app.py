@@ -17,7 +17,7 @@ from exchange.problem import Problem
 from exchange.web import create_app, serve
 from gateway.client import Consumer
 from gateway.config import OutwaySettings
-from gateway.outway import Outway, add_routes, load_key, load_systems
+from gateway.outway import Outway, load_key, load_systems, router
 from registry.client import SnapshotSource
 
 
@@ -35,7 +35,8 @@ def build(settings: OutwaySettings) -> FastAPI:
             snapshots = SnapshotSource(settings.registry_url, anchor, http, clock)
             await snapshots.start(None)
             consumers = {
-                system.name: Consumer(gateways, system.subsystem, load_key(system), snapshots, http, clock=clock) for system in systems
+                system.name: Consumer(gateways, system.subsystem, load_key(system), snapshots, http, clock=clock)
+                for system in systems
             }
             app.state.outway = Outway(systems, consumers)
             sources.append(snapshots)
@@ -49,13 +50,13 @@ def build(settings: OutwaySettings) -> FastAPI:
             return False
 
     app = create_app("Yitong outway", lifespan=lifespan, ready=ready, description="Plain JSON in, signed requests out.")
-    add_routes(app)
+    app.include_router(router)
     return app
 
 
 def main() -> None:
     """`python -m gateway.outway_app`, configured by YITONG_… variables."""
-    settings = OutwaySettings()  # type: ignore[call-arg] - the fields come from the environment
+    settings = OutwaySettings()  # type: ignore[call-arg]  # the fields come from the environment
     configure_logging("outway", settings.log_level)
     if settings.socket is not None:
         uvicorn.run(build(settings), uds=str(settings.socket), log_config=None, access_log=False, server_header=False)

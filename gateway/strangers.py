@@ -29,7 +29,7 @@ class _Allowance:
 class Strangers:
     """未认证请求. Per source address a small bucket of single entries; the rest is counted by code."""
 
-    def __init__(self, write: Callable[[str, str, int], Awaitable[None]], clock: Clock) -> None:
+    def __init__(self, write: Callable[[str, str, int], Awaitable[object]], clock: Clock) -> None:
         """`write(code, source, count)` makes one entry durable."""
         self._write, self._clock = write, clock
         self._sources: dict[str, _Allowance] = {}

@@ -63,9 +63,10 @@ async def signer(request: Request) -> RegisteredKey:
     Raises `malformed-request`, `signature-stale`, `signature-invalid`.
     """
     held = desks(request)
-    named = request.headers.get("signature-input", "")
+    if (named := request.headers.get("signature-input")) is None:
+        raise Problem("signature-invalid", "the request is not signed")
     caller = request.headers.get("x-road-client", "")
-    key = await held.keys.find_active(parse_signature_input(named, Tag.CONTROL).keyid, caller) if named else None
+    key = await held.keys.find_active(parse_signature_input(named, Tag.CONTROL).keyid, caller)
     public = VerifyKey.from_jwk(key.jwk) if key is not None else None
     await signed_by(
         request,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
 from audit.epoch import EpochKeys
-from audit.model import EntryKind
+from audit.model import EntryKind, EntryRow, Heading
 from audit.search import MAX_ROWS, BodyState, Criteria, Look, OpenedEntry, ReadingRoom, SearchRequest
 from audit.search_store import ReadingPool
 from deploy.postgres.roles import Database
@@ -215,7 +215,7 @@ async def test_every_search_is_an_entry_that_says_who_looked_and_why(scene: Scen
     assert body["question"]["criteria"]["subject"] == ALICE
     assert ALICE not in json.dumps(leaf)
     assert "auditor-1" not in json.dumps(leaf)
-    [read] = [line for line in (await auditor.search(SearchRequest(reason=REASON, kind=EntryKind.READ))).entries]
+    [read] = (await auditor.search(SearchRequest(reason=REASON, kind=EntryKind.READ))).entries
     assert read.serial == page.read
 
 
@@ -277,7 +277,7 @@ async def test_the_auditor_s_role_can_append_looks_and_nothing_else(scene: Scene
     ]
     async with connected(scene.database, "yitong_auditor") as connection:
         for statement in forbidden:
-            with pytest.raises(Exception, match="permission denied|must be owner"):
+            with pytest.raises(Exception, match=r"permission denied|must be owner"):
                 await connection.execute(statement)
     desk = EntryDesk(scene.database.url("yitong_auditor"))
     await desk.open()
@@ -285,15 +285,9 @@ async def test_the_auditor_s_role_can_append_looks_and_nothing_else(scene: Scene
         row = scene.release_row(ALICE, at_ms=now_ms())
         for kind in (EntryKind.DENY, EntryKind.RELEASE, EntryKind.OUTCOME, EntryKind.WITHDRAW):
             with pytest.raises(Problem):
-                await desk.append(_as_entry(kind, row.content))
+                await desk.append(EntryRow(Heading(kind, row.at_ms), row.content))
     finally:
         await desk.close()
-
-
-def _as_entry(kind: EntryKind, content: Any) -> Any:
-    from audit.model import EntryRow, Heading  # noqa: PLC0415 - only here
-
-    return EntryRow(Heading(kind, now_ms()), content)
 
 
 # --- One entry --------------------------------------------------------------------------------------------------------------
@@ -315,7 +309,8 @@ async def test_one_entry_is_shown_with_the_body_it_commits_to(scene: Scene, audi
 async def test_a_swapped_body_is_shown_for_what_it_is(scene: Scene, auditor: AuditClient) -> None:
     first, second = await scene.release(ALICE), await scene.release(BOB)
     await scene.as_owner(
-        f"UPDATE audit.body t SET body = f.body, blind = f.blind FROM audit.body f WHERE t.serial = {first} AND f.serial = {second}"
+        "UPDATE audit.body t SET body = f.body, blind = f.blind FROM audit.body f"
+        f" WHERE t.serial = {first} AND f.serial = {second}"
     )
     assert (await auditor.entry(first, REASON)).commitment_holds is False
 
@@ -346,14 +341,14 @@ async def test_a_look_for_an_entry_that_does_not_exist_is_recorded_too(scene: Sc
 # --- Who may, and what is refused -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role is not Role.AUDITOR])
-async def test_only_auditors_may_look(scene: Scene, side: ReadingSide, role: Role) -> None:
+async def test_only_auditors_may_look(scene: Scene, side: ReadingSide) -> None:
     serial = await scene.release()
-    client = side.client(role.value)
-    for work in (client.search(SearchRequest(reason=REASON)), client.entry(serial, REASON), client.bundle(0, 1, REASON)):
-        with pytest.raises(Problem) as problem:
-            await work
-        assert problem.value.code == "forbidden"
+    for role in set(Role) - {Role.AUDITOR}:
+        client = side.client(role.value)
+        for work in (client.search(SearchRequest(reason=REASON)), client.entry(serial, REASON), client.bundle(0, 1, REASON)):
+            with pytest.raises(Problem) as problem:
+                await work
+            assert problem.value.code == "forbidden"
     assert await scene.count("read") == 0
 
 
@@ -401,15 +396,12 @@ REFUSED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("body", REFUSED, ids=lambda body: json.dumps(body)[:60])
-async def test_a_search_that_is_not_well_formed_is_refused_and_finds_nothing(
-    scene: Scene, side: ReadingSide, body: dict[str, Any]
-) -> None:
+async def test_a_search_that_is_not_well_formed_is_refused_and_finds_nothing(scene: Scene, side: ReadingSide) -> None:
     await scene.release()
     headers = {"authorization": f"Bearer {side.token('auditor')}"}
-    answer = await side.http.post(f"{AUDIT_URL}/search", json=body, headers=headers)
-    assert answer.status_code == 400
-    assert answer.json()["code"] == "malformed-request"
+    for body in REFUSED:
+        answer = await side.http.post(f"{AUDIT_URL}/search", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request"), body
     assert await scene.count("read") == 0
 
 
@@ -422,20 +414,17 @@ async def test_a_refusal_does_not_repeat_whom_one_asked_about(scene: Scene, side
     assert ALICE not in answer.text
 
 
-@pytest.mark.parametrize("reason", [None, "", "abc", "%ff%fe%ff%fe", "line%0abreak here", "r" * 501])
-async def test_an_entry_is_not_opened_without_a_reason(scene: Scene, side: ReadingSide, reason: str | None) -> None:
+async def test_an_entry_is_not_opened_without_a_reason(scene: Scene, side: ReadingSide) -> None:
     serial = await scene.release()
-    headers = {"authorization": f"Bearer {side.token('auditor')}"} | ({} if reason is None else {"exchange-reason": reason})
-    answer = await side.http.get(f"{AUDIT_URL}/entries/{serial}", headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
+    headers = {"authorization": f"Bearer {side.token('auditor')}"}
+    for reason in (None, "", "abc", "%ff%fe%ff%fe", "line%0abreak here", "r" * 501):
+        stated = headers if reason is None else {**headers, "exchange-reason": reason}
+        answer = await side.http.get(f"{AUDIT_URL}/entries/{serial}", headers=stated)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request"), reason
+    for impossible in ("0", "-1", "x", str(2**53), "1.5"):
+        answer = await side.http.get(f"{AUDIT_URL}/entries/{impossible}", headers={**headers, "exchange-reason": "reason"})
+        assert answer.status_code == 400, impossible
     assert await scene.count("read") == 0
-
-
-@pytest.mark.parametrize("serial", ["0", "-1", "x", str(2**53), "1.5"])
-async def test_a_serial_is_a_number_that_can_be_one(scene: Scene, side: ReadingSide, serial: str) -> None:
-    headers = {"authorization": f"Bearer {side.token('auditor')}", "exchange-reason": "reason"}
-    answer = await side.http.get(f"{AUDIT_URL}/entries/{serial}", headers=headers)
-    assert answer.status_code == 400
 
 
 async def test_a_search_that_takes_too_long_is_given_up(scene: Scene) -> None:
@@ -443,12 +432,16 @@ async def test_a_search_that_takes_too_long_is_given_up(scene: Scene) -> None:
     await pool.open()
     try:
         with pytest.raises(Problem) as problem:
-            async with pool.connection() as connection:
-                await connection.execute("SET statement_timeout = '20ms'")
-                await connection.execute("SELECT pg_sleep(10)")
+            await _wait_for_ever(pool)
         assert problem.value.code == "too-large"
     finally:
         await pool.close()
+
+
+async def _wait_for_ever(pool: ReadingPool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("SET statement_timeout = '20ms'")
+        await connection.execute("SELECT pg_sleep(60)")
 
 
 def test_criteria_are_strict() -> None:

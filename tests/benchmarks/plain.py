@@ -154,7 +154,16 @@ def main() -> None:
         app = build_provider(with_password(chosen.database_url, chosen.password_file))
     else:
         app = build_proxy(chosen.upstream)
-    uvicorn.run(app, host=HOST, port=chosen.port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    uvicorn.run(
+        app,
+        host=HOST,
+        port=chosen.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=75,
+    )
 
 
 if __name__ == "__main__":

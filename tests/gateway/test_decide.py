@@ -65,7 +65,7 @@ def consent(state: str, consumer: str = CONSUMER) -> ConsentFact:
         service=SERVICE,
         purpose="real-estate-transfer",
         items=("months",),
-        facts={"contributed_months_at_least": {"n": (24,)}},
+        facts={"contributed_months_at_least": (24,)},
         mode=Mode.VIEW,
         use=UseLimit(None),
         valid_from=int(NOW) - 10,
@@ -198,7 +198,7 @@ def test_unknown_names_and_arguments_are_malformed_not_forbidden() -> None:
 
 
 @pytest.mark.parametrize(("minute", "inside"), [(599, False), (600, True), (1019, True), (1020, False)])
-def test_time_window_holds_from_its_first_minute_to_before_its_last(minute: int, inside: bool) -> None:  # noqa: FBT001
+def test_time_window_holds_from_its_first_minute_to_before_its_last(minute: int, inside: bool) -> None:
     windowed = replace(good, rights=(replace(statutory, hours=(600, 1020)),), minute_of_day=minute)
     assert isinstance(decide(question, windowed), Permit) is inside
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def forgeries(key: SigningKey) -> dict[str, str]:
     }
     made |= {
         f"HS256 with the public key as {name}": signed_by_hand(
-            head | {"alg": "HS256"}, claims(), lambda text, secret=secret: hmac.digest(secret, text, hashlib.sha256)  # type: ignore[misc]
+            head | {"alg": "HS256"}, claims(), partial(hmac.digest, secret, digest="sha256")
         )
         for name, secret in secrets.items()
     }
@@ -91,7 +91,7 @@ def forgeries(key: SigningKey) -> dict[str, str]:
         "another issuer": {"iss": URL},
         "no issuer": {"iss": None},
         "another audience": {"aud": "other"},
-        "a list of audiences": {"aud": ["yitong"]},
+        "a list of other audiences": {"aud": ["other", "yitong/"]},
         "run out this second": {"exp": int(NOW)},
         "no end": {"exp": None},
         "an end that is text": {"exp": str(int(NOW) + 900)},

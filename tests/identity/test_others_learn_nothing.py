@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from exchange.envelope import HttpRequest, Tag, sign_request
 from tests.identity.office import CHILD, CITIZEN, CONSUMER, FIRM, LICENCE, OTHER_CONSUMER, URL, Office
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,8 +52,6 @@ async def test_another_consumers_consent_looks_like_one_that_does_not_exist(shar
     answers = []
     for consent_id in (theirs["id"], str(uuid.uuid4())):
         key = await office.enrolled(OTHER_CONSUMER)
-        from exchange.envelope import HttpRequest, Tag, sign_request
-
         request = HttpRequest("GET", f"/consents/{consent_id}", "", "identity.test", [("x-road-client", OTHER_CONSUMER)], b"")
         signed = sign_request(key, request, tag=Tag.CONTROL, now=office.clock.now())
         answers.append(told(await office.http.get(f"{URL}/consents/{consent_id}", headers=list(signed.headers))))
@@ -65,7 +64,6 @@ async def test_a_list_holds_the_persons_own_only(shared_office: Office) -> None:
     await office.ask(CITIZEN)
     listed = await office.client.list_consents(await office.token("stranger"))
     assert listed == {"consents": [], "next": None}
-    assert (await office.client.list_consents(await office.token("agent")))["consents"] == [] or FIRM
 
 
 @pytest.mark.parametrize("account", ["officer", "auditor", "operator", "security", "registrar", "integrator", "supervisor"])
@@ -77,7 +75,9 @@ async def test_no_official_role_sees_or_answers_consents(shared_office: Office, 
     assert (await office.call("GET", "/consents", account=account)).status_code == 403
 
 
-@pytest.mark.parametrize("account", ["officer", "auditor", "operator", "security", "integrator", "citizen", "agent", "supervisor", None])
+@pytest.mark.parametrize(
+    "account", ["officer", "auditor", "operator", "security", "integrator", "citizen", "agent", "supervisor", None]
+)
 async def test_only_the_registrar_speaks_of_guardians_and_titles(shared_office: Office, account: str | None) -> None:
     office, wanted = shared_office, 403 if account else 401
     body = {"guardian": CITIZEN, "ward": CHILD}

@@ -87,7 +87,9 @@ async def test_the_figures_of_the_policy_come_from_a_file(database: Database, tm
         assert (await office.ask())["state"] == "requested"
 
 
-@pytest.mark.parametrize("row", [{"rule": "unknown", "value": 1}, {"rule": "answer-within", "value": 0}, {"rule": "answer-within"}, 1])
+@pytest.mark.parametrize(
+    "row", [{"rule": "unknown", "value": 1}, {"rule": "answer-within", "value": 0}, {"rule": "answer-within"}, 1]
+)
 def test_a_policy_file_with_an_unknown_rule_or_figure_is_refused(tmp_path: Path, row: object) -> None:
     (tmp_path / "policy.json").write_text(json.dumps([row]))
     with pytest.raises(ValueError, match="policy file"):

@@ -11,7 +11,7 @@ REVOKE UPDATE, DELETE, TRUNCATE ON audit.entry, audit.body, audit.body_default, 
 INSERT INTO audit.authority (role, act, kind) VALUES
     ('yitong_gateway', 'append', 'deny'),
     ('yitong_gateway', 'append', 'late'),
-    ('yitong_gateway', 'append', 'outcome'),
+    ('yitong_gateway', 'report', 'outcome'),
     ('yitong_identity', 'append', 'grant'),
     ('yitong_identity', 'append', 'key'),
     ('yitong_identity', 'append', 'config'),

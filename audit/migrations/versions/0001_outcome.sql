@@ -12,7 +12,7 @@ DECLARE
     sent_all  int8multirange;
     returned bigint[];
 BEGIN
-    PERFORM audit.require_authority('append', ARRAY['outcome']);
+    PERFORM audit.require_authority('report', ARRAY['outcome']);
     IF heading.kind IS DISTINCT FROM 'outcome' OR heading.gateway IS NULL THEN
         RAISE EXCEPTION 'the entry of an outcome is an outcome of one gateway' USING ERRCODE = 'check_violation';
     END IF;

@@ -115,7 +115,7 @@ CREATE INDEX outcome_sent ON audit.outcome USING gist (sent);
 -- Who may do what. Read by functions that ask for the role of the session, which SECURITY DEFINER does not change.
 CREATE TABLE audit.authority (
     role name NOT NULL,
-    act  text NOT NULL CHECK (act IN ('append', 'fence', 'lift')),
+    act  text NOT NULL CHECK (act IN ('append', 'report', 'fence', 'lift')),
     kind text NOT NULL,
     PRIMARY KEY (act, kind, role),
     CHECK (act <> 'lift' OR kind NOT IN ('consent', 'key'))
