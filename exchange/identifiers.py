@@ -19,7 +19,8 @@ from exchange.problem import Problem
 PersonId = NewType("PersonId", str)
 EnterpriseId = NewType("EnterpriseId", str)
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SEGMENT_PATTERN = "[A-Za-z0-9_-]{1,64}"
+_SEGMENT = re.compile(SEGMENT_PATTERN)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 _PERSON = re.compile(r"[0-9]{17}[0-9Xx]")
 _ENTERPRISE = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")

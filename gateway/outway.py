@@ -21,8 +21,9 @@ from exchange.control import read_request
 from exchange.envelope import HttpRequest
 from exchange.identifiers import parse_request_id
 from exchange.keys import SigningKey
-from exchange.problem import Problem
+from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, parse_headers, parse_questions
+from exchange.web import problem_responses
 from gateway.client import Fetched, Wanted
 
 
@@ -144,14 +145,22 @@ def _wanted(request: HttpRequest) -> Wanted:
 router = APIRouter()
 
 
-@router.post("/r1/{service:path}", summary="Fetch data; signed and verified on the way")
+@router.post(
+    "/r1/{service:path}",
+    summary="Fetch data; signed and verified on the way",
+    responses=problem_responses(*(code for code in PROBLEMS if code != "internal")),
+)
 async def fetch(service: str, request: Request) -> JSONResponse:  # noqa: ARG001 - read from the raw path, undecoded
     """The same path, headers and body as at a gateway, without signature; `Authorization: Bearer` names the local system."""
     outway: Outway = request.app.state.outway
     return JSONResponse(await outway.fetch(await read_request(request)), headers={"cache-control": "no-store"})
 
 
-@router.post("/explain", summary="Why was a request refused?")
+@router.post(
+    "/explain",
+    summary="Why was a request refused?",
+    responses=problem_responses("malformed-request", "unauthenticated", "not-found", "audit-unavailable"),
+)
 async def explain(request: Request) -> JSONResponse:
     """What became of a request of the calling system."""
     outway: Outway = request.app.state.outway

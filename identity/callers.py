@@ -8,6 +8,8 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as SQLTimeoutError
 
 from exchange.canonical import parse_json
 from exchange.clock import Clock
@@ -43,7 +45,7 @@ def desks(request: Request) -> Desks:
 
 
 class StrictRoute(APIRoute):
-    """严格路由. Refuses JSON that two readers could read differently (a name twice, say) before pydantic sees it."""
+    """严格路由. Refuses JSON that two readers could read differently, and says 503 while the database is away."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Parse the body strictly first; it is kept, so nothing is read twice."""
@@ -52,7 +54,12 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if body := await request.body():
                 parse_json(body)
-            return await handle(request)
+            try:
+                return await handle(request)
+            except (IntegrityError, ProgrammingError, DataError):
+                raise
+            except (DBAPIError, SQLTimeoutError, OSError) as error:
+                raise Problem("identity-unavailable", "identity cannot reach its database", reason=type(error).__name__) from None
 
         return strict
 

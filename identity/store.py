@@ -71,8 +71,8 @@ async def find_key(connection: AsyncConnection, kid: str) -> RegisteredKey | Non
 
 
 async def list_keys(connection: AsyncConnection, *, after: str, limit: int, owner: str | None) -> list[RegisteredKey]:
-    """Keys in the order of their kid, those after `after`, without those whose entry the log still lacks."""
-    unrecorded = sa.exists().where(_pending.c.about == _keys.c.kid)
+    """Keys in the order of their kid, those after `after`, without active ones whose entry the log still lacks."""
+    unrecorded = sa.and_(_keys.c.state == KeyState.ACTIVE.value, sa.exists().where(_pending.c.about == _keys.c.kid))
     query = sa.select(_keys).where(_keys.c.kid > after, ~unrecorded).order_by(_keys.c.kid).limit(limit)
     if owner is not None:
         query = query.where(_keys.c.owner == owner)

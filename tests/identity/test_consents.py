@@ -41,7 +41,8 @@ async def test_a_granted_consent_reaches_the_gateway_and_covers_what_was_shown(s
     grant = verify_grant(handed.grant_jws, {key.kid: key}.get)
     assert grant.text_hash == granted["texts"][0]["text_hash"]
     assert grant.valid_until == parse_rfc3339(asked["valid_until"])
-    use: dict[str, Any] = {"consumer": CONSUMER, "service": SERVICE, "purpose": PURPOSE, "subject": CITIZEN, "now": office.clock.now()}
+    use: dict[str, Any] = {"consumer": CONSUMER, "service": SERVICE, "purpose": PURPOSE, "subject": CITIZEN}
+    use["now"] = office.clock.now()
     fact = {"contributed_months_at_least": {"n": 24}}
     assert covers(grant, handed.blind, items={"months": "full"}, facts=fact, **use)
     assert not covers(grant, handed.blind, items={"base": "full"}, facts=fact, **use)

@@ -19,7 +19,7 @@ PEOPLE = [row["subject"] for row in ACCOUNTS if row["subject"]]
 
 async def moves(office: Office) -> list[tuple[str, str]]:
     """Kind and matter of each entry."""
-    return [(leaf["kind"], leaf.get("what") or leaf.get("state") or leaf.get("cause")) for leaf, _ in await office.entries()]
+    return [(leaf["kind"], str(leaf.get("what") or leaf.get("state") or leaf.get("cause"))) for leaf, _ in await office.entries()]
 
 
 async def test_each_change_has_its_entry(office: Office) -> None:

@@ -84,7 +84,8 @@ def forgeries(key: SigningKey) -> dict[str, str]:
     made |= {
         f"header {name}": by_key(head | {name: value})
         for name, value in {
-            "jku": f"{URL}/oidc/jwks", "jwk": other.public_jwk, "x5u": URL, "x5c": [], "crit": ["exp"], "b64": False, "zip": "DEF",
+            "jku": f"{URL}/oidc/jwks", "jwk": other.public_jwk, "x5u": URL, "x5c": [], "crit": ["exp"], "b64": False,
+            "zip": "DEF", "enc": "A128GCM",
         }.items()
     }  # fmt: skip
     changes: dict[str, dict[str, Any]] = {

