@@ -32,15 +32,15 @@ _log = structlog.get_logger(__name__)
 MAX_STEP: Final = 20_000
 
 
-class LogBroken(RuntimeError):  # noqa: N818 - a state, and the last thing that is said
+class LogBroken(RuntimeError):
     """日志损坏. What is stored does not add up. Nothing is signed any more; a person has to look."""
 
 
-class LeadLost(RuntimeError):  # noqa: N818
+class LeadLost(RuntimeError):
     """失去领导权. Another integrator has taken over; this one has stopped before it signed anything."""
 
 
-class ClockBehind(RuntimeError):  # noqa: N818
+class ClockBehind(RuntimeError):
     """时钟倒退. It is earlier than when the last checkpoint was signed; nothing is signed until it is not."""
 
 

@@ -41,7 +41,7 @@ _OUTCOME: Final = (
 Composite = tuple[Any, ...]
 
 
-class NotDurable(RuntimeError):  # noqa: N818 - what it is, not what it does
+class NotDurable(RuntimeError):
     """持久性不足. The server, or this session of it, would acknowledge what a power cut can take back."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,10 @@ from rich.table import Table
 from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, verify_receipt
 from deploy.home import Home, default_home
 from deploy.running import HomeOption, LanguageOption, run_in_session
-from deploy.session import Session
+from deploy.session import NotRunningError, Session, read_addresses
 from deploy.speech import Speaker, speaker
+
+ROOT = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -82,3 +85,24 @@ def verify(
     else:
         says.console.print(describe_report(report), highlight=False, markup=False)
     raise typer.Exit(0 if report.valid else 1)
+
+
+@app.command("fsck")
+def fsck(
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Walk the whole log and say the first thing that is wrong, if anything is. 全量核查."""
+    says, place = speaker(language), Home(home or default_home())
+    try:
+        url = read_addresses(place)["database"]
+    except NotRunningError:
+        says.bad("没有正在运行的实例，请先 yitong up", "no exchange runs: yitong up first")
+        raise typer.Exit(1) from None
+    argv = [sys.executable, "-m", "audit.fsck", "--url", url, "--vkey-file", str(place.trust / "log.vkey")]
+    argv += ["--password-file", str(place.secrets / "yitong_auditor.password"), *(["--json"] if as_json else [])]
+    with says.console.status(says.words("正在核查…", "walking the log …")):
+        walk = subprocess.run(argv, cwd=ROOT, check=False, capture_output=True, text=True)
+    print((walk.stdout or walk.stderr).rstrip())
+    raise typer.Exit(walk.returncode)

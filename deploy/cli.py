@@ -20,10 +20,10 @@ from rich.table import Table
 from deploy import audit_commands, consent_commands, sign_commands
 from deploy.demo import StoryError, tell
 from deploy.home import CONSUMER, Home, default_home
-from deploy.local import PEOPLE, Addresses, LocalExchange
+from deploy.local import HTTP_COMPONENTS, PEOPLE, Addresses, LocalExchange
 from deploy.process import StartError
 from deploy.running import HomeOption, LanguageOption, run_in_session
-from deploy.session import Session, open_session, write_addresses
+from deploy.session import Session, open_session
 from deploy.speech import Speaker, speaker
 from deploy.supervisor import AlreadyRunningError, read_status, shut_down
 from gateway.client import Fetched, Wanted
@@ -49,7 +49,6 @@ def demo(
     try:
         exchange = _start(LocalExchange(root, Addresses.free(), people=people), says)
         try:
-            write_addresses(exchange.home, {name: exchange.addresses.url(name) for name in exchange.addresses.ports})
             asyncio.run(_tell(exchange, says))
         finally:
             exchange.stop()
@@ -93,7 +92,6 @@ def up(
     says, root = speaker(language), home or default_home()
     if foreground:
         exchange = LocalExchange(root, Addresses.fixed(), people=people, say=lambda line: print(line, flush=True))
-        write_addresses(exchange.home, {name: exchange.addresses.url(name) for name in exchange.addresses.ports})
         try:
             exchange.supervisor.run_until_stopped()
         except (AlreadyRunningError, StartError) as failure:
@@ -125,9 +123,8 @@ def _start_in_background(root: Path, people: int, says: Speaker) -> None:
 
 
 def _all_ready(root: Path) -> bool:
-    statuses = read_status(root)
-    names = {status.name for status in statuses if status.is_ready()}
-    return "outway" in names
+    ready = {status.name for status in read_status(root) if status.is_ready()}
+    return ready >= set(HTTP_COMPONENTS)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from deploy import bootstrap
 from deploy.home import CONSUMER, GATEWAYS, INSTANCE, LOG_ORIGIN, Home
 from deploy.nats.users import load_users
 from deploy.postgres.roles import DATABASE, Database, department_schema, prepare_database
+from deploy.postgres.sql import with_login
 from deploy.process import LOOPBACK, free_port
 from deploy.servers import NatsServer, Postgres
 from deploy.supervisor import Component, Supervised, Supervisor
@@ -120,6 +121,11 @@ class LocalExchange:
         """The exchange's database on the server that runs now."""
         return Database(self.postgres.superuser_url, DATABASE, self.home.secrets)
 
+    def urls(self) -> dict[str, str]:
+        """Where everything is, for whoever comes later: components, and the database as an auditor sees it."""
+        urls = {name: self.addresses.url(name) for name in HTTP_COMPONENTS}
+        return urls | {"database": self._database("yitong_auditor")["YITONG_DATABASE_URL"]}
+
     @property
     def gateways(self) -> list[str]:
         """Base URLs of the gateways."""
@@ -140,6 +146,7 @@ class LocalExchange:
             [Step("keys", self._enrol_keys)],
             [component("registry", "registry.app", self._registry), component("audit", "audit.app", self._audit)],
             [Step("rights", self._post_rights)],
+            [Step("addresses", self._leave_word)],
             [*departments, *gateways, component("outway", "gateway.outway_app", self._outway)],
         ]
 
@@ -153,6 +160,9 @@ class LocalExchange:
             schema = department_schema(member)
             migrate(f"departments.{schema}", database.url(f"yitong_{schema}"), schema)
         bootstrap.load_people(database, self.seed, self.people)
+
+    def _leave_word(self) -> None:
+        (self.root / "addresses.json").write_text(json.dumps(self.urls(), indent=1), encoding="utf-8")
 
     def _enrol_keys(self) -> None:
         bootstrap.enrol_keys(self.home, self.addresses.url("identity"))
@@ -182,8 +192,6 @@ class LocalExchange:
         }
 
     def _database(self, role: str) -> dict[str, str]:
-        from deploy.postgres.sql import with_login  # noqa: PLC0415
-
         url = with_login(self.postgres.superuser_url, user=role, password="", database=DATABASE).replace(f"{role}:@", f"{role}@")
         return {"YITONG_DATABASE_URL": url, "YITONG_DATABASE_PASSWORD_FILE": str(self.home.secrets / f"{role}.password")}
 

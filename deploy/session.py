@@ -66,11 +66,6 @@ class Session:
         return self._tokens[account]
 
 
-def write_addresses(home: Home, urls: dict[str, str]) -> None:
-    """Leave word where the components listen."""
-    (home.root / "addresses.json").write_text(json.dumps(urls, indent=1), encoding="utf-8")
-
-
 def read_addresses(home: Home) -> dict[str, str]:
     """Where the components listen. Raises NotRunningError."""
     path = home.root / "addresses.json"

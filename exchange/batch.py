@@ -32,15 +32,15 @@ _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
 
-class BatchRefused(Exception):  # noqa: N818 - these three are answers, told apart by name
+class BatchRefused(Exception):
     """整批退回. The call changed nothing, and one of its rows is to blame."""
 
 
-class BatchFailed(Exception):  # noqa: N818
+class BatchFailed(Exception):
     """未执行. The call changed nothing, and no row is to blame."""
 
 
-class OutcomeUnknown(Exception):  # noqa: N818
+class OutcomeUnknown(Exception):
     """结果未知. The connection was lost while the call was under way: it may have been committed, or may yet be.
 
     `session` is the application_name of that connection; once the server has no such session, nothing more can come of it.

@@ -140,7 +140,7 @@ async def _read_body(receive: Receive) -> bytes:
 def request_hash(request: HttpRequest) -> str:
     """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), of SHA-512(head) without a body.
 
-    X-Road's formula over names in lower case; so not comparable with what a Security Server computes, which sees the names' original case.
+    X-Road's formula over names in lower case, so it is not comparable with what a Security Server computes.
     """
     target = request.path + (f"?{request.query}" if request.query else "")
     head = f"{request.method}\r\n{target}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in request.headers)

@@ -17,6 +17,7 @@ from audit.client import Answer, FenceDesk, FenceReceipt, GroundKind, Heading, R
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.support.audit_rows import connected, content, fence_row, opened, release_row, unique
+from tests.support.waiting import until_async
 
 FENCE = "SELECT * FROM audit.fence($1::text[], $2::text[], $3::text[], $4::audit.heading[], $5::audit.content[])"
 LIFT = "SELECT audit.lift($1, $2, $3, $4, $5::audit.heading, $6::audit.content)"
@@ -141,8 +142,7 @@ class Storm:
 
     async def _placed(self, count: int) -> None:
         goal = self.answers.total() + count
-        while self.answers.total() < goal:
-            await asyncio.sleep(0.001)
+        await until_async(lambda: self.answers.total() >= goal)
 
 
 async def releases_in_order(database: Database, names: list[str]) -> list[tuple[int, str]]:

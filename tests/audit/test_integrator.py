@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -22,13 +24,14 @@ from deploy.postgres.roles import Database, create_database, drop_database
 from exchange.clock import Clock, ManualClock, SystemClock
 from exchange.keys import SigningKey
 from tests.support.audit_rows import connected, entry_row, fence_row, opened, release_row, unique
+from tests.support.waiting import until_yes
 
 ORIGIN = "yitong.test/audit"
 KEY = SigningKey.generate("Ed25519")
 LOG = VerifierKey.of(ORIGIN, KEY)
 
 
-class Crash(Exception):  # noqa: N818
+class Crash(Exception):
     """What stands for the end of the process."""
 
 
@@ -75,6 +78,12 @@ async def integrate(database: Database, memory: Path, **options: object) -> Publ
     return last
 
 
+async def lead_and_step(integrator: Integrator) -> Published | None:
+    """Lead as soon as the last leader's session has ended, and integrate once; the repair may be what crashes."""
+    await until_yes(integrator.take_lead)
+    return await integrator.step()
+
+
 async def walk(database: Database, size: int) -> None:
     """Go through the whole log as a stranger would: entries, tiles, every checkpoint ever signed."""
     async with connected(database) as connection:
@@ -96,7 +105,7 @@ async def walk(database: Database, size: int) -> None:
     opened_notes = [open_checkpoint(record["note"], LOG).checkpoint for record in checkpoints]
     assert [(note.size, note.root) for note in opened_notes] == [(record["size"], record["root"]) for record in checkpoints]
     assert opened_notes[-1].size == size
-    for older, newer in zip(opened_notes, opened_notes[1:], strict=False):
+    for older, newer in pairwise(opened_notes):
         proof = consistency_proof(older.size, newer.size, tiles)
         verify_consistency(older.size, older.root, newer.size, newer.root, proof)
 
@@ -175,12 +184,12 @@ async def test_what_is_under_way_when_the_mark_is_read_comes_next(database: Data
 
 
 async def lock_is_waited_for(database: Database) -> None:
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     async with connected(database) as connection:
-        while not await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        ):
-            await asyncio.sleep(0)
+        await until_yes(lambda: connection.fetchval(waiting))
 
 
 async def test_serials_that_were_never_used_leave_no_gap_in_the_tree(
@@ -235,8 +244,7 @@ async def test_crash_upon_crash_loses_nothing(database: Database, memory: Path, 
 
         async with integrating(database, memory, after_step=crash) as integrator:
             with pytest.raises(Crash):
-                assert await integrator.take_lead()  # the repair itself may come to the step that crashes
-                await integrator.step()
+                await lead_and_step(integrator)
     await integrate(database, memory)
     await walk(database, size)
 
@@ -255,16 +263,11 @@ async def test_a_connection_killed_under_a_step_leaves_nothing_that_is_not_repai
 
         integrator = Integrator(connection, KEY, ORIGIN, HeadMemory(memory), SystemClock(), after_step=cut)
         with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            while not await integrator.take_lead():  # the last one's session may take a moment to end
-                await asyncio.sleep(0)
-            await integrator.step()
+            await lead_and_step(integrator)
         assert connection.is_closed()
         await write(journal, 10)
     async with integrating(database, memory) as last:
-        while not await last.take_lead():
-            await asyncio.sleep(0)
-        while await last.step():
-            pass
+        await lead_and_step(last)
     await walk(database, 300 + 10 * len(Step))
 
 
@@ -281,10 +284,8 @@ async def test_one_leads_and_another_takes_over_when_it_is_gone(database: Databa
             with pytest.raises(LeadLost):
                 await second.step()
             assert await first.step() is not None
-        while not await second.take_lead():
-            await asyncio.sleep(0)
         await write(journal, 3)
-        assert await second.step() is not None
+        assert await lead_and_step(second) is not None
     await walk(database, 6)
 
 
@@ -357,9 +358,7 @@ async def test_one_flipped_bit_stops_the_integrator_and_nothing_is_signed(
             await running.step()
         await running._connection.close()
         with pytest.raises(LogBroken):
-            while not await next_one.take_lead():
-                await asyncio.sleep(0)
-            await next_one.step()
+            await lead_and_step(next_one)
     assert await signed(database) == [300]
 
 
@@ -383,7 +382,7 @@ async def test_a_tile_that_is_stored_otherwise_than_computed_is_not_signed(
         with pytest.raises(LogBroken):
             await integrator.step()
     assert await signed(database) == []
-    assert not memory.exists()
+    assert HeadMemory(memory).load() is None
 
 
 @pytest.mark.invariant("I-13")
@@ -464,8 +463,15 @@ async def test_a_standby_with_an_older_memory_takes_over(database: Database, tmp
 async def test_a_damaged_or_foreign_memory_is_refused(database: Database, memory: Path, journal: EntryDesk) -> None:
     await write(journal, 3)
     await integrate(database, memory)
-    for text in (b"{", b'{"size":3}', memory.read_bytes().replace(ORIGIN.encode(), b"another.log")):
-        memory.write_bytes(text)
+    remembered = HeadMemory(memory).load()
+    assert remembered is not None
+    foreign = replace(remembered, origin="another.log")
+    for harm in (
+        lambda: memory.write_bytes(b"{"),
+        lambda: memory.write_bytes(b'{"size":3}'),
+        lambda: HeadMemory(memory).save(foreign),
+    ):
+        harm()
         async with integrating(database, memory) as integrator:
             with pytest.raises(LogBroken):
                 await integrator.take_lead()

@@ -7,6 +7,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ from audit.client import Answer, EntryDesk, FenceDesk, GroundKind, ReleaseDesk, 
 from audit.tree import hash_leaf
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
-from tests.support.audit_rows import GROUNDS, connected, content, fence_row, now_ms, outcome_row, release_row, unique
+from tests.support.audit_rows import GROUNDS, connected, content, counted, fence_row, now_ms, outcome_row, release_row, unique
 from tests.support.proxy import proxied
 from tests.support.waiting import until_async
 
@@ -92,7 +93,8 @@ async def test_the_sql_types_have_the_fields_that_python_sends(database: Databas
     async with connected(database) as connection:
         for name, sent in (("claim", store._claim(row)), ("content", store._content(row.content))):
             fields = await connection.fetchval(
-                "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0",
+                "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute"
+                " WHERE attrelid = $1::text::regclass AND attnum > 0",
                 f"audit.{name}",
             )
             assert len(fields) == len(sent)
@@ -151,13 +153,13 @@ async def test_a_repeated_request_learns_what_left_and_another_under_its_id_that
 
 async def test_positions_of_one_batch_and_consumers_with_one_id_do_not_disturb_each_other(desk: ReleaseDesk) -> None:
     rid = secrets.token_bytes(32)
-    other = {"consumer_member": "CN-YA/GOV/tax", "consumer_subsystem": "CN-YA/GOV/tax/taxation"}
+    other: dict[str, Any] = {"consumer_member": "CN-YA/GOV/tax", "consumer_subsystem": "CN-YA/GOV/tax/taxation"}
     verdicts = await place_together(desk, release_row(rid=rid), release_row(rid=rid, position=1), release_row(rid=rid, **other))
     assert [verdict.answer for verdict in verdicts] == [Answer.RELEASED] * 3
 
 
 async def test_each_row_of_a_mixed_batch_gets_its_own_answer_in_its_place(desk: ReleaseDesk, identity: FenceDesk) -> None:
-    gone, counted = unique("gone"), unique("counted")
+    gone, once = unique("gone"), unique("counted")
     await identity.fence(fence_row(GroundKind.CONSENT, gone))
     taken = release_row()
     await desk.place(taken)
@@ -166,8 +168,8 @@ async def test_each_row_of_a_mixed_batch_gets_its_own_answer_in_its_place(desk: 
         release_row(consent=gone),
         release_row(lasts_ms=-1),
         release_row(rid=taken.rid),
-        release_row(consent=counted, consent_max_uses=1),
-        release_row(consent=counted, consent_max_uses=1),
+        release_row(consent=once, consent_max_uses=1),
+        release_row(consent=once, consent_max_uses=1),
         release_row(),
     ]
     verdicts = await place_together(desk, *rows)
@@ -207,7 +209,7 @@ async def test_uses_are_counted_across_gateways(database: Database) -> None:
 
 @pytest.mark.invariant("I-28")
 async def test_a_repeated_request_does_not_use_up_a_consent(desk: ReleaseDesk) -> None:
-    twice = {"consent": unique("counted"), "consent_max_uses": 2}
+    twice = counted(2)
     first = release_row(**twice)
     for _ in range(3):
         await desk.place(first)
@@ -216,7 +218,7 @@ async def test_a_repeated_request_does_not_use_up_a_consent(desk: ReleaseDesk) -
 
 
 async def test_a_request_that_found_its_consent_used_up_does_not_keep_its_id(desk: ReleaseDesk) -> None:
-    once = {"consent": unique("counted"), "consent_max_uses": 1}
+    once = counted(1)
     used_up = release_row(**once)
     verdicts = await place_together(desk, release_row(**once), used_up)
     assert verdicts[1] == Verdict(Answer.USED_UP)
@@ -232,7 +234,7 @@ async def test_twins_in_one_batch_are_one_release(desk: ReleaseDesk, database: D
 
 
 async def test_twins_that_find_their_consent_used_up_are_both_told_so(desk: ReleaseDesk) -> None:
-    rid, once = secrets.token_bytes(32), {"consent": unique("counted"), "consent_max_uses": 1}
+    rid, once = secrets.token_bytes(32), counted(1)
     _, one, twin = await place_together(desk, release_row(**once), release_row(rid=rid, **once), release_row(rid=rid, **once))
     assert (one.answer, twin.answer) == (Answer.USED_UP, Answer.USED_UP)
 
@@ -355,7 +357,7 @@ async def test_a_full_queue_answers_overloaded_at_once(database: Database) -> No
 async def test_a_caller_who_leaves_takes_nobody_with_it_and_its_release_is_handed_back(
     desk: ReleaseDesk, database: Database
 ) -> None:
-    once = {"consent": unique("counted"), "consent_max_uses": 1}
+    once = counted(1)
     async with held_fence(database):
         leaving = asyncio.create_task(desk.place(release_row(**once)))
         staying = asyncio.create_task(desk.place(release_row()))

@@ -29,6 +29,7 @@ from tests.benchmarks.usage import machine_facts
 
 SHARE_OF_PEAK = 0.2
 LATENCY_ROUNDS = 3
+WIDTH = 140
 OUTPUT = ROOT / "build" / "bench.json"
 
 
@@ -140,7 +141,7 @@ def _postgres_release(postgres: Postgres) -> str:
 def main() -> int:
     """Run, print, write; the exit status."""
     settings = parse_settings()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     bench = Bench(settings, console)
     failure = ""
     try:

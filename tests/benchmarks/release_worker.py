@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,6 @@ from audit.client import (
 from exchange.canonical import b64url
 from exchange.clock import SystemClock
 from exchange.problem import Problem
-from tests.benchmarks.figures import latency_of
 from tests.benchmarks.stage import ITEMS, PURPOSE, SERVICE
 
 CLOCK = SystemClock()
@@ -174,10 +174,11 @@ async def place(task: Task) -> Mapping[str, Any]:
                 if (consent := row.grounds.consent) is not None and "-withdrawn-" in consent:
                     latest[consent] = max(latest.get(consent, 0), verdict.serial or 0)
 
+    cpu = _own_cpu()
     await asyncio.gather(*(call() for _ in range(task.callers)))
-    seconds = perf_counter() - start
+    seconds, cpu = perf_counter() - start, _own_cpu() - cpu
     await desk.close()
-    return {"latencies": latencies, "seconds": seconds, "outcomes": outcomes, "latest": latest}
+    return {"latencies": latencies, "seconds": seconds, "outcomes": outcomes, "latest": latest, "cpu": cpu}
 
 
 async def withdraw(task: Task) -> Mapping[str, Any]:
@@ -200,7 +201,7 @@ async def withdraw(task: Task) -> Mapping[str, Any]:
             await asyncio.sleep(max(0.0, due - perf_counter()))
             group.create_task(call(row, due))
     await desk.close()
-    return {"latencies": latencies, "serials": serials, "latency": latency_of(latencies).p99_ms}
+    return {"latencies": latencies, "serials": serials}
 
 
 def _fence_row(consent: str) -> FenceRow:
@@ -221,6 +222,11 @@ async def _begin() -> float:
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     return perf_counter()
+
+
+def _own_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from deploy.process import child_environment, write_private
 from tests.benchmarks.figures import latency_of
 from tests.benchmarks.release_worker import Task
 from tests.benchmarks.stage import ROOT, Stage, open_stage
+from tests.benchmarks.usage import Meter
 
 PROCESSES = 2
 CALLERS = 32
@@ -53,6 +54,8 @@ class Placed:
     withdrawal_p99_ms: float
     released_after_withdrawal: int
     integrated_after_s: float
+    cpu_ms: dict[str, float]
+    """Processor milliseconds per release by process; `desk` is that of the releasing processes."""
 
 
 _Answer = Mapping[str, Any]
@@ -87,13 +90,17 @@ def measure_releases(
     if withdrawing:
         url = stage.database.url("yitong_identity")
         tasks.append(Task("withdraw", url, seconds, 0, 0, counted, run, withdrawals, WITHDRAWALS_A_SECOND, PROCESSES))
+    meter = Meter(stage.pids())
+    before = meter.read()
     answers = _work(stage, tasks)
+    used = meter.read().since(before)
+    used["desk"] = sum(answer["cpu"] for answer in answers[:PROCESSES])
     lag = blocking(_until_integrated(stage))
-    return _placed(answers[:PROCESSES], answers[PROCESSES:], counted=counted, lag=lag)
+    return _placed(answers[:PROCESSES], answers[PROCESSES:], counted=counted, lag=lag, used=used)
 
 
 def _placed(
-    placers: Sequence[Mapping[str, Any]], withdrawers: Sequence[Mapping[str, Any]], *, counted: bool, lag: float
+    placers: Sequence[_Answer], withdrawers: Sequence[_Answer], *, counted: bool, lag: float, used: Mapping[str, float]
 ) -> Placed:
     latencies = [latency for answer in placers for latency in answer["latencies"]]
     outcomes: dict[str, int] = {}
@@ -121,6 +128,7 @@ def _placed(
         withdrawal_p99_ms=withdrawn.p99_ms,
         released_after_withdrawal=len(late),
         integrated_after_s=lag,
+        cpu_ms={name: spent * 1000 / max(len(latencies), 1) for name, spent in used.items() if spent > 0},
     )
 
 

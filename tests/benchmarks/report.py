@@ -156,7 +156,14 @@ def _server_cpu(measured: Sequence[Measured]) -> float:
 
 
 def _plain(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain_number(value) if isinstance(value, float) else value for name, value in members.items()}
+    """The same with numbers as JSON can hold them."""
+    return {name: _plain_value(value) for name, value in members.items()}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    return plain_number(value) if isinstance(value, float) else value
 
 
 def _contestant(measured: Sequence[Measured]) -> dict[str, Any]:
@@ -208,14 +215,14 @@ def _cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
 
 def _release_table(releases: Mapping[str, Placed]) -> Table:
     table = Table("releases", title="The fence: durable releases")
-    for name in ("per second", "p50 ms", "p99 ms", "withdrawals", "their p99 ms", "placed after one", "outcomes"):
+    for name in ("per second", "p50 ms", "p99 ms", "withdrawals", "their p99", "placed after", "CPU ms/release", "outcomes"):
         table.add_column(name, justify="right")
     for name, placed in releases.items():
         withdrawals = [str(placed.withdrawals), f"{placed.withdrawal_p99_ms:.1f}"] if placed.withdrawals else ["", ""]
         after = [str(placed.released_after_withdrawal) if placed.withdrawals else ""]
         outcomes = ", ".join(f"{count} {what}" for what, count in placed.outcomes.items())
         figures = [f"{placed.per_second:.0f}", f"{placed.p50_ms:.1f}", f"{placed.p99_ms:.1f}"]
-        table.add_row(name, *figures, *withdrawals, *after, outcomes)
+        table.add_row(name, *figures, *withdrawals, *after, f"{sum(placed.cpu_ms.values()):.2f}", outcomes)
     return table
 
 

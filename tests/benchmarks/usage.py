@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ class Reading:
 
     spent: Mapping[int, tuple[str, float]]
 
-    def since(self, earlier: Reading) -> Counter[str]:
+    def since(self, earlier: Reading) -> dict[str, float]:
         """Seconds by name between two readings; a process that ended in between is left out."""
-        used: Counter[str] = Counter()
+        used: dict[str, float] = {}
         for pid, (name, seconds) in self.spent.items():
-            used[name] += seconds - earlier.spent.get(pid, (name, 0.0))[1]  # type: ignore[assignment]  # a Counter of floats
+            used[name] = used.get(name, 0.0) + seconds - earlier.spent.get(pid, (name, 0.0))[1]
         return used
 
 

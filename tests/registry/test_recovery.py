@@ -218,7 +218,7 @@ async def test_a_restart_goes_on_with_the_same_version_and_never_goes_back(town:
     async with open_registry(town.office, tmp_path) as again:
         after = await again.source().refresh()
         assert (after.version, after.right_count) == (before.version, 1)
-        town.office.clock.advance(-3600)  # a clock that goes back does not take the number with it
+        town.office.clock.advance(-5)  # a clock that goes back does not take the number with it
         await again.client.suspend(await again.token(), "members", "CN-YA/GOV/tax", CAUSE)
         assert again.app.state.desk.publisher.version == before.version + 1
 
@@ -226,8 +226,7 @@ async def test_a_restart_goes_on_with_the_same_version_and_never_goes_back(town:
 async def test_a_database_restored_from_a_copy_gives_no_number_twice(town: Town, tmp_path: Path) -> None:
     await town.granted()
     before = await town.source().refresh()
-    for statement in ("DELETE FROM registry.snapshot_version", "UPDATE registry.entry SET cause = cause"):
-        await town.office.rows(statement)
+    await town.office.rows("DELETE FROM registry.snapshot_version")
     town.office.clock.advance(10)
     async with open_registry(town.office, tmp_path) as again:
         assert (await again.source().refresh()).version > before.version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -29,6 +28,7 @@ from audit.client import (
 )
 from deploy.postgres.roles import Database
 from exchange.canonical import canonical
+from exchange.clock import SystemClock
 
 SERVICE = "CN-YA/GOV/public-security/population/resident-identity"
 FAR_MS = 3_600_000
@@ -36,7 +36,7 @@ FAR_MS = 3_600_000
 
 def now_ms() -> int:
     """The time by the machine's clock, which is the database's too."""
-    return time.time_ns() // 1_000_000
+    return SystemClock().now_ms()
 
 
 GROUNDS = Grounds(
@@ -61,6 +61,11 @@ GROUNDS = Grounds(
 def unique(word: str) -> str:
     """A name that no other test uses, so that tests can share a database."""
     return f"{word}-{secrets.token_hex(6)}"
+
+
+def counted(uses: int) -> dict[str, Any]:
+    """Grounds with a consent of its own that serves so many releases."""
+    return {"consent": unique("counted"), "consent_max_uses": uses}
 
 
 def content(**leaf: object) -> Content:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 LIMIT_S = 60.0
 
@@ -22,5 +22,13 @@ async def until_async(holds: Callable[[], bool]) -> None:
     """The same within an event loop, letting it run."""
     deadline = time.monotonic() + LIMIT_S
     while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.005)
+
+
+async def until_yes(ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask again and again until the answer is true."""
+    deadline = time.monotonic() + LIMIT_S
+    while not await ask():
         assert time.monotonic() < deadline, "it never came to hold"
         await asyncio.sleep(0.005)
