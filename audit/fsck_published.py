@@ -38,7 +38,7 @@ class DirectorySource:
         try:
             return (self.path / path).read_bytes()
         except OSError as error:
-            raise LookupError(path) from error
+            raise LookupError("not there") from error
 
 
 class HttpSource:
@@ -65,9 +65,9 @@ class HttpSource:
         try:
             answer = await self._http.get(f"{self._prefix}/{path}", headers=self._headers)
         except httpx2.HTTPError as error:
-            raise LookupError(f"{path}: {type(error).__name__}") from error
+            raise LookupError(type(error).__name__) from error
         if answer.status_code != 200 or len(answer.content) > MAX_RESOURCE_BYTES:
-            raise LookupError(f"{path}: status {answer.status_code}")
+            raise LookupError(f"status {answer.status_code}")
         return answer.content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from exchange.batch import BatchWriter, StandingConnection
 from exchange.problem import Problem
 
 _BATCH = 256
+# One row by its key takes milliseconds. Cancelling, not asyncpg's own time-out: that waits for a server which may not answer.
+_READ_SECONDS = 2.0
 # Sorted, so that two processes of one department that record the same calls wait for each other and never deadlock.
 _RECORD = """
 INSERT INTO access_record (req, consumer, service, right_id, subject_token, names, outcome, record_id)
@@ -39,7 +42,8 @@ class PostgresRegisters:
     async def read(self, data_set: DataSet, subject: str, columns: Sequence[str]) -> Mapping[str, Any] | None:
         """The named columns of one subject's row, or None. Raises `provider-failed` when the database does not answer."""
         try:
-            return await read_row(self._pool, data_set, subject, columns)
+            async with asyncio.timeout(_READ_SECONDS):
+                return await read_row(self._pool, data_set, subject, columns)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise Problem("provider-failed", reason=f"register: {type(error).__name__}") from None
 
@@ -54,7 +58,8 @@ class PostgresRegisters:
     async def ready(self) -> bool:
         """Whether rows can be read and access records written."""
         try:
-            return self._recording.available and bool(await self._pool.fetchval("SELECT true"))
+            async with asyncio.timeout(_READ_SECONDS):
+                return self._recording.available and bool(await self._pool.fetchval("SELECT true"))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False
 

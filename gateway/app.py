@@ -107,7 +107,11 @@ def build(settings: Settings) -> ASGIApp:
             gateway.snapshots.current()
         except Problem:
             return False
-        return gateway.bus.is_connected and gateway.releases.available and gateway.journal.available
+        if not (gateway.bus.is_connected and gateway.releases.available and gateway.journal.available):
+            return False
+        # A real question: to a database that was stopped in its tracks the connections stay open.
+        await gateway.releases.find_release("", bytes(32))
+        return True
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -92,6 +92,9 @@ class Outcome:
 
 async def disclose(gateway: Gateway, request: HttpRequest, *, peer: str) -> Outcome:
     """Answer a data request, or raise the problem that says why not. Every authenticated no is in the log before it is said."""
+    if not (gateway.releases.available and gateway.journal.available):
+        # Neither a release nor a refusal could be recorded, so nothing that is done for this request could leave (I-3).
+        raise Problem("audit-unavailable", reason="no connection")
     now = gateway.clock.now()
     try:
         snapshot = gateway.snapshots.current()

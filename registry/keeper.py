@@ -81,5 +81,8 @@ class Keeper:
         except (Problem, SQLAlchemyError, OSError, TimeoutError) as error:
             reason = error.reason or error.detail if isinstance(error, Problem) else type(error).__name__
             log.warning("keeper-failed", work=name, reason=reason)
-            return False
-        return True
+        except Exception as error:  # noqa: BLE001 - a keeper that ends unseen would let the snapshot expire everywhere
+            log.error("keeper-failed", work=name, error=type(error).__name__, exc_info=error)
+        else:
+            return True
+        return False

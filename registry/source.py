@@ -108,6 +108,8 @@ class SnapshotSource:
             await self.refresh()
         except Problem as problem:
             log.warning("snapshot-not-refreshed", reason=problem.reason)
+        except Exception as error:  # noqa: BLE001 - whoever follows goes on following, or the process would starve in ten minutes
+            log.error("snapshot-not-refreshed", error=type(error).__name__, exc_info=error)
 
     async def _heard(self, _message: Msg) -> None:
         self._woken.set()
@@ -128,7 +130,7 @@ class SnapshotSource:
             async with asyncio.timeout(seconds), self._http.stream("GET", self._url + path, headers=headers) as answer:
                 if answer.status_code != 200:
                     raise refuse(f"{path} answered {answer.status_code}")
-                async for chunk in answer.aiter_raw():
+                async for chunk in answer.aiter_bytes():
                     body += chunk
                     if len(body) > limit:
                         raise refuse(f"{path} is larger than it may be")

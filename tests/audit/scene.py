@@ -112,10 +112,12 @@ class Scene:
         service: str = SERVICE,
         purpose: str = PURPOSE,
         consent: str | None = None,
+        by_consent: bool = True,
         at_ms: int,
         sd_hash: str | None = None,
     ) -> ReleaseRow:
-        """A release as a gateway writes it, with leaf, body and tokens."""
+        """A release as a gateway writes it, with leaf, body and tokens; `by_consent` False: a consent named without need."""
+        by_consent = by_consent and consent is not None
         req, req_blind, consent_blind = secrets.token_bytes(32), new_blind(), new_blind()
         rid = self.keys.rid(consumer, secrets.token_hex(8))
         members: dict[str, Any] = {"subject": subject, "officer": officer, "case": case, "req_blind": b64url(req_blind)}
@@ -133,8 +135,8 @@ class Scene:
             right_id=RIGHT,
             purpose=purpose,
             gateway="gateway-1",
-            consent=consent,
-            basis_is_consent=consent is not None,
+            consent=consent if by_consent else None,
+            basis_is_consent=by_consent,
             consent_max_uses=None,
             snapshot_version=1000,
             not_after_ms=now_ms() + 3_600_000,
@@ -152,7 +154,7 @@ class Scene:
                 schema=1,
                 right=RIGHT,
                 purpose=purpose,
-                legal_basis="consent" if consent else BY_STATUTE,
+                legal_basis="consent" if by_consent else BY_STATUTE,
                 snapshot=1000,
                 full=["name"],
                 masked=["address"],

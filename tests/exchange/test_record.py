@@ -277,8 +277,8 @@ def test_another_algorithm_than_the_keys_is_refused_for_records_too() -> None:
             is_refused(joined(forged, disclosures))
 
 
-def _delete(*names: str) -> Callable[[dict[str, Any]], None]:
-    return lambda payload: [payload.pop(name) for name in names][0]
+def _delete(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda payload: payload.pop(name)
 
 
 SHAPES: list[Callable[[dict[str, Any]], Any]] = [

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from deploy.home import Home
 from deploy.local import HTTP_COMPONENTS, Addresses, LocalExchange
 from deploy.process import write_private
-from deploy.session import open_session
+from deploy.session import Session, open_session
 from tests.journeys.figures import FIGURES
 from tests.journeys.stage import Stage
 from tests.journeys.traffic import Traffic
@@ -26,6 +27,10 @@ LAST = "test_what_is_left"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What looks at all that the journeys have left behind comes after them."""
     here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            # All in one event loop, so that all share one session.
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
     journeys = iter(sorted((item for item in items if item.path.parent == here), key=lambda item: item.path.stem == LAST))
     items[:] = [next(journeys) if item.path.parent == here else item for item in items]
 
@@ -72,15 +77,15 @@ def traffic() -> Traffic:
     return Traffic()
 
 
-@pytest.fixture(scope="session")
-def tokens() -> dict[str, str]:
-    """Give the access tokens of this run: each account logs in once."""
-    return {}
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session(exchange: LocalExchange, traffic: Traffic) -> AsyncIterator[Session]:
+    """Give the desks of that exchange; whatever is said there is kept."""
+    async with open_session(exchange.home) as opened:
+        opened.http.event_hooks = {"response": [traffic.note]}
+        yield opened
 
 
 @pytest.fixture
-async def stage(exchange: LocalExchange, traffic: Traffic, tokens: dict[str, str]) -> AsyncIterator[Stage]:
+def stage(exchange: LocalExchange, session: Session, traffic: Traffic) -> Stage:
     """Give one test's way into the exchange."""
-    async with open_session(exchange.home) as opened:
-        opened.http.event_hooks = {"response": [traffic.note]}
-        yield Stage(exchange, replace(opened, _tokens=tokens), traffic)
+    return Stage(exchange, session, traffic)

@@ -164,6 +164,12 @@ class Stage:
         """`release`, or the code of the refusal, of each entry under this test's case, oldest first."""
         return [line.leaf["code"] or line.kind for line in await self.entries()]
 
+    async def request_ids(self) -> list[str]:
+        """The request id in the body of each entry under this test's case, oldest first."""
+        audit = self.session.audit(await self.session.token("auditor"))
+        opened = [await audit.entry(line.serial, "journeys of the test run") for line in await self.entries()]
+        return [str(entry.body["request_id"]) for entry in opened if entry.body is not None]
+
     async def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """SQL as the auditor's role, past the audit's own code."""
         connection = await asyncpg.connect(self.exchange.database().url("yitong_auditor"))
@@ -195,14 +201,6 @@ async def eventually(ask: Callable[[], Awaitable[Answer]]) -> Answer:
         except Problem:
             if time.monotonic() > deadline:
                 raise
-        await asyncio.sleep(0.02)
-
-
-async def until_true(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return as soon as something holds. Fails after a minute, which only serves to end a broken test."""
-    deadline = time.monotonic() + LIMIT_S
-    while not await holds():
-        assert time.monotonic() < deadline, "it never came to hold"
         await asyncio.sleep(0.02)
 
 

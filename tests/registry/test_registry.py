@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.client import Answer, ReleaseDesk
+from deploy.postgres.roles import Database
 from exchange.canonical import b64url, canonical, sha256
 from exchange.problem import Problem
 from exchange.tokens import Role
@@ -22,6 +24,7 @@ from tests.registry.town import (
     RIGHTS,
     SERVICE,
     Town,
+    open_town,
     story_right,
 )
 from tests.support.audit_rows import opened, release_row
@@ -391,8 +394,9 @@ async def test_keys_that_have_not_changed_make_no_version(town: Town) -> None:
     assert (await town.source().refresh()).version == version
 
 
-async def test_identity_is_told_what_people_are_shown(town: Town) -> None:
-    rows = await town.office.rows("SELECT kind, code, entry FROM identity.catalogue")
+async def test_identity_is_told_what_people_are_shown(database: Database, tmp_path: Path) -> None:
+    async with open_town(database, tmp_path, titles=True) as town:
+        rows = await town.office.rows("SELECT kind, code, entry FROM identity.catalogue")
     told = {(row["kind"], row["code"]): json.loads(row["entry"]) for row in rows}
     assert told["consumer", CONSUMER]["title_zh"] == "转移登记业务系统"
     assert told["purpose", "real-estate-transfer"]["title_en"] == "Transfer of real estate"

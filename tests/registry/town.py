@@ -141,11 +141,12 @@ async def open_registry(office: Office, home: Path, *, ledger: Ledger | None = N
 
 
 @asynccontextmanager
-async def open_town(database: Database, home: Path, **more: Any) -> AsyncIterator[Town]:
-    """Run identity and a registry in this process; the registry's key is enrolled, so that it may tell titles."""
+async def open_town(database: Database, home: Path, *, titles: bool = False, **more: Any) -> AsyncIterator[Town]:
+    """Run identity and a registry in this process. With `titles` the registry's key is enrolled, so that it may tell them."""
     async with open_office(database, home) as office:
         settings = make_settings(database, home)
-        key = SigningKey.load(settings.signing_key_file)
-        await office.client.enrol_key(await office.token("registrar"), key, "registry", KeyUse.REGISTRY)
+        if titles:
+            key = SigningKey.load(settings.signing_key_file)
+            await office.client.enrol_key(await office.token("registrar"), key, "registry", KeyUse.REGISTRY)
         async with open_registry(office, home, **more) as town:
             yield town
