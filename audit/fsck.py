@@ -35,11 +35,11 @@ from audit.fsck_entry import (
 )
 from audit.fsck_published import DirectorySource, HttpSource, fsck_published
 from audit.fsck_store import SignedCheckpoint, StoredEntry, StoredFence, StoredHead
-from audit.fsck_tree import UNKNOWN_HASH, TreeCheck
+from audit.fsck_tree import UNKNOWN_HASH, Candidates, TreeCheck
 from audit.model import EntryKind
 from audit.note import NoteError, VerifierKey, open_checkpoint, parse_vkey
-from audit.tiles import FULL_WIDTH, HASH_BYTES, Tile, TileName
-from audit.tree import EMPTY_ROOT, hash_leaf
+from audit.tiles import FULL_WIDTH, HASH_BYTES, TileName
+from audit.tree import hash_leaf
 from exchange.database import with_password
 
 _PIECE: Final = FULL_WIDTH
@@ -83,7 +83,7 @@ class _Walk:
         return Report(
             size=count,
             published=self.tree.published,
-            root=self.tree.entries.root if count else EMPTY_ROOT,
+            root=self.tree.root,
             checkpoints=self.checkpoints,
             opened=self.opened,
             sealed=self.sealed,
@@ -245,12 +245,11 @@ class _Walk:
         elif not self.tree.is_frontier(self.head.peaks):
             self.findings.add(Finding(Fault.HEAD, "the frontier is another", size=self.head.size))
 
-    async def _compare_tiles(self, tiles: Iterable[Tile]) -> None:
-        # Level 0 was compared hash by hash with the entries, unless it ends too early.
-        computed = list(tiles)
-        held = await integration.load_tiles(self.connection, [tile.name for tile in computed])
-        for tile in computed:
-            self.tree.compare(tile, held.hashes.get((tile.level, tile.index)))
+    async def _compare_tiles(self, tiles: Sequence[Candidates]) -> None:
+        # Level 0 was compared hash by hash with the entries; here it is only seen whether it ends too early.
+        held = await integration.load_tiles(self.connection, [computed[0].name for computed in tiles])
+        for computed in tiles:
+            self.tree.compare(computed, held.hashes.get((computed[0].level, computed[0].index)))
 
     def _check_checkpoint(self, row: SignedCheckpoint) -> None:
         self.checkpoints += 1

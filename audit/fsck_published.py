@@ -12,7 +12,7 @@ import httpx2
 from audit.findings import Fault, Finding, Findings, Report
 from audit.fsck_tree import UNKNOWN_HASH, TreeCheck
 from audit.note import NoteError, VerifierKey, open_checkpoint
-from audit.tiles import FULL_WIDTH, HASH_BYTES, Tile, TileError, TileName, changed_bundles, decode_bundle
+from audit.tiles import FULL_WIDTH, HASH_BYTES, TileError, TileName, changed_bundles, decode_bundle
 from audit.tree import hash_leaf
 
 MAX_RESOURCE_BYTES: Final = 33_554_432
@@ -86,16 +86,16 @@ async def fsck_published(source: Source, vkey: VerifierKey) -> Report:
     tree = TreeCheck(findings.add, checkpoint.size)
     for bundle in changed_bundles(0, checkpoint.size):
         from_entries, from_tiles = await _read_piece(source, bundle, findings)
-        for tile in tree.push(from_entries, from_tiles):
-            await _compare(source, tree, tile)
-    for tile in tree.unfinished():
-        await _compare(source, tree, tile)
+        for computed in tree.push(from_entries, from_tiles):
+            tree.compare(computed, await _read_tile(source, computed[0].name))
+    for computed in tree.unfinished():
+        tree.compare(computed, await _read_tile(source, computed[0].name))
     if not tree.is_root(checkpoint.root):
         findings.add(Finding(Fault.CHECKPOINT, "the entries add up to another root", size=checkpoint.size))
     return Report(
         size=checkpoint.size,
         published=checkpoint.size,
-        root=tree.entries.root,
+        root=tree.root,
         checkpoints=1,
         findings=tuple(findings.kept),
         finding_count=findings.count,
@@ -134,7 +134,3 @@ async def _read_tile(source: Source, name: TileName) -> bytes:
     except LookupError:
         return b""
     return hashes if len(hashes) == name.width * HASH_BYTES else b""
-
-
-async def _compare(source: Source, tree: TreeCheck, tile: Tile) -> None:
-    tree.compare(tile, await _read_tile(source, tile.name))

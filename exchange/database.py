@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
 def with_password(url: str, password_file: Path | None) -> str:
@@ -16,16 +15,6 @@ def with_password(url: str, password_file: Path | None) -> str:
     parts = urlsplit(url)
     secret = quote(password_file.read_text(encoding="utf-8").strip(), safe="")
     return urlunsplit(parts._replace(netloc=f"{parts.username}:{secret}@{parts.netloc.rpartition('@')[2]}"))
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The same URL for SQLAlchemy's asyncpg driver."""
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
-
-
-def create_engine(url: str, *, size: int = 5) -> AsyncEngine:
-    """An engine for the services that are not on the hot path; connections are tried before use."""
-    return create_async_engine(sqlalchemy_url(url), pool_size=size, max_overflow=size, pool_pre_ping=True, pool_timeout=5)
 
 
 async def create_pool(url: str, *, size: int = 5) -> asyncpg.Pool:

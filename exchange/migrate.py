@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from exchange.database import sqlalchemy_url
+from exchange.engine import sqlalchemy_url
 
 
 def migrate(package: str, url: str, schema: str | None = None) -> None:

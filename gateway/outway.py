@@ -8,23 +8,29 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from exchange.canonical import parse_json
 from exchange.control import read_request
 from exchange.envelope import HttpRequest
 from exchange.identifiers import parse_request_id
 from exchange.keys import SigningKey
+from exchange.log import get_logger
 from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, parse_headers, parse_questions
-from exchange.web import problem_responses
+from exchange.web import problem_responses, render_problem
 from gateway.client import Fetched, Wanted
+
+MIN_TOKEN = 22
+
+log = get_logger(__name__)
 
 
 class Asks(Protocol):
@@ -52,10 +58,15 @@ class LocalSystem:
 
 
 def load_systems(path: Path) -> tuple[LocalSystem, ...]:
-    """Read the systems file: a JSON list of {name, token_file, subsystem, key_file, services, purpose}."""
+    """Read the systems file: a JSON list of {name, token_file, subsystem, key_file, services, purpose}.
+
+    Raises ValueError for a token that could be guessed: with an empty one everybody would be that system.
+    """
     systems = []
     for entry in json.loads(path.read_text(encoding="utf-8")):
         token = Path(entry["token_file"]).read_text(encoding="ascii").strip()
+        if len(token) < MIN_TOKEN:
+            raise ValueError(f"the token of {entry['name']} is shorter than {MIN_TOKEN} characters")
         systems.append(
             LocalSystem(
                 name=entry["name"],
@@ -100,7 +111,12 @@ class Outway:
         wanted = _wanted(_completed(request, system))
         if wanted.service not in system.services:
             raise Problem("right-missing", "this local system is not bound to that service")
-        return (await self._consumers[system.name].fetch(wanted)).document()
+        try:
+            return (await self._consumers[system.name].fetch(wanted)).document()
+        except Problem as problem:
+            # Under this id the gateway explains, and a retry is the same request; our own shell's id means nothing there.
+            problem.extra["request_id"] = wanted.request_id
+            raise
 
     async def explain(self, request: HttpRequest) -> dict[str, Any]:
         """Why a request of this system was refused. Raises Problem."""
@@ -117,7 +133,7 @@ def _completed(request: HttpRequest, system: LocalSystem) -> HttpRequest:
     if named is not None and named != system.subsystem:
         raise Problem("forbidden", "X-Road-Client is not the subsystem that this system is bound to")
     present = {name for name, _ in request.headers}
-    defaults = {"x-road-client": system.subsystem, "x-road-id": "to-be-made", "exchange-purpose": system.purpose}
+    defaults = {"x-road-client": system.subsystem, "x-road-id": str(uuid.uuid4()), "exchange-purpose": system.purpose}
     added = [(name, value) for name, value in defaults.items() if name not in present and value is not None]
     return replace(request, headers=[*request.headers, *added])
 
@@ -138,7 +154,7 @@ def _wanted(request: HttpRequest) -> Wanted:
         officer=headers.officer,
         case=headers.case,
         months=question.period,
-        request_id=None if headers.request_id == "to-be-made" else headers.request_id,
+        request_id=headers.request_id,
     )
 
 
@@ -150,10 +166,24 @@ router = APIRouter()
     summary="Fetch data; signed and verified on the way",
     responses=problem_responses(*(code for code in PROBLEMS if code != "internal")),
 )
-async def fetch(service: str, request: Request) -> JSONResponse:  # noqa: ARG001 - read from the raw path, undecoded
+async def fetch(service: str, request: Request) -> Response:  # noqa: ARG001 - read from the raw path, undecoded
     """The same path, headers and body as at a gateway, without signature; `Authorization: Bearer` names the local system."""
     outway: Outway = request.app.state.outway
-    return JSONResponse(await outway.fetch(await read_request(request)), headers={"cache-control": "no-store"})
+    try:
+        document = await outway.fetch(await read_request(request))
+    except Problem as problem:
+        return _refusal(request, problem)
+    return JSONResponse(document, headers={"cache-control": "no-store"})
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    """A gateway's refusal as it was said: the request's own id, and whether data left under it before."""
+    log.info("refused", code=problem.code, reason=problem.reason)
+    request_id = problem.extra.pop("request_id", None) or request.state.request_id
+    data_left = bool(problem.extra.pop("data_left", False))
+    accept, language = request.headers.get("accept", ""), request.headers.get("accept-language", "")
+    status, headers, body = render_problem(problem, request_id, accept=accept, language=language, data_left=data_left)
+    return Response(body, status, headers={name.decode("ascii"): value.decode("ascii") for name, value in headers})
 
 
 @router.post(

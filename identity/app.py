@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.clock import Clock, SystemClock
-from exchange.database import create_engine, with_password
+from exchange.database import with_password
+from exchange.engine import create_engine
 from exchange.keys import SigningKey
 from exchange.log import configure_logging, get_logger
 from exchange.problem import Problem

@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.clock import Clock, SystemClock
-from exchange.database import create_engine, with_password
+from exchange.database import with_password
+from exchange.engine import create_engine
 from exchange.keys import SigningKey, VerifyKey
 from exchange.log import configure_logging, get_logger
 from exchange.tokens import TokenVerifier

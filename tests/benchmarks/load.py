@@ -219,9 +219,11 @@ class Run:
         self._feeding = True
         self._idle.extend(self.connections)
         dice, due = random.Random(_SEED), self._first
-        while due < self._deadline and self._next < len(self.requests):
-            if (early := due - perf_counter()) > 0:
-                await asyncio.sleep(max(early, _TICK_SECONDS))
+        for _ in self.requests:
+            if due >= self._deadline:
+                break
+            early = due - perf_counter()
+            await asyncio.sleep(max(early, _TICK_SECONDS) if early > 0 else 0)
             if self._idle:
                 self._send(self._idle.popleft())
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -213,9 +212,5 @@ async def test_without_the_integrator_releases_go_on_and_their_proofs_come_when_
     for number, each in enumerate(fetched):
         path = tmp_path / f"{number}.receipt"
         await keep_receipt(session, each, path)
-        assert verify_receipt(path.read_bytes(), trust).ok
+        assert verify_receipt(path.read_bytes(), trust).valid
 
-
-def test_the_tests_break_only_what_they_started(exchange: BreakableExchange) -> None:
-    pids = {part.pid for part in exchange.parts.values()}
-    assert os.getpid() not in pids

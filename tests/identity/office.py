@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from deploy.postgres.roles import Database
 from exchange.canonical import parse_json
 from exchange.clock import ManualClock
-from exchange.database import create_engine
+from exchange.engine import create_engine
 from exchange.identifiers import person_check_digit
 from exchange.keys import SigningKey, write_secret
 from identity.app import build

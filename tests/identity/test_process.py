@@ -128,6 +128,35 @@ async def test_an_acknowledged_withdrawal_survives_the_kill_of_the_process(
     assert (KEYS_CHANGED, {"kid": gateway_key.kid, "state": "active"}) in heard
 
 
+@pytest.mark.invariant("I-32")
+async def test_nothing_of_a_person_stands_in_the_log_of_the_process(database: Database, tmp_path: Path) -> None:
+    consumer_key = SigningKey.generate()
+    async with running(database, tmp_path) as (client, child, url):
+        registrar, citizen = await client.log_in("registrar", PASSWORD), await client.log_in("citizen", PASSWORD)
+        await client.enrol_key(registrar, consumer_key, CONSUMER, KeyUse.SUBSYSTEM)
+        await save_titles(client, registrar)
+        order = {"service": SERVICE, "purpose": PURPOSE, "items": ["months"]}
+        asked = await client.ask_consent(CONSUMER, consumer_key, subject=CITIZEN, **order)
+        with pytest.raises(Problem):
+            await client.ask_consent(CONSUMER, consumer_key, subject=CITIZEN[:-1] + "0", **order)
+        with pytest.raises(Problem):
+            await client.log_in("citizen", "typed-wrong-for-this-test")
+        headers, http = {"authorization": f"Bearer {citizen}"}, client._wire.http
+        grant = f"{url}/consents/{asked['id']}/grant"
+        answers = [
+            await http.post(grant, headers=headers, json={"subject": CITIZEN}),
+            await http.post(grant, headers=headers, content=f'{{"{CITIZEN}": '.encode()),
+            await http.get(f"{url}/consents?cursor={CITIZEN}", headers=headers),
+            await http.get(f"{url}/{CITIZEN}", headers=headers),
+        ]
+        execute(database.superuser_url, [f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS false'])
+        said = child.output() + "".join(answer.text for answer in answers)
+    events = [json.loads(line) for line in child.output().splitlines()]
+    assert "problem" in {event["event"] for event in events}
+    for secret in (CITIZEN, CITIZEN[:-1] + "0", PASSWORD, "typed-wrong-for-this-test", "某人", citizen, asked["texts"][0]["text"]):
+        assert secret not in said
+
+
 async def test_the_process_is_not_ready_without_its_database(postgres_office: Office, database: Database) -> None:
     assert (await postgres_office.http.get("/health/ready")).status_code == 200
     execute(database.superuser_url, [f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS false'])

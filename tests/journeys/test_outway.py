@@ -67,7 +67,7 @@ async def test_a_refusal_comes_through_with_its_code_and_can_be_explained(stage:
     assert (refusal.status_code, refusal.json()["code"]) == (403, "item-not-covered")
     assert "id_valid_until" in refusal.json()["detail"]
     token = (stage.session.home.secrets / "outway.token").read_text(encoding="ascii").strip()
-    sent = {"request_id": (await stage.request_ids())[0]}
+    sent = {"request_id": refusal.json()["request_id"]}
     url = f"{stage.session.urls['outway']}/explain"
     explained = await stage.session.http.post(url, json=sent, headers={"authorization": f"Bearer {token}"})
     assert explained.json()["code"] == "item-not-covered", explained.text

@@ -18,7 +18,6 @@ from exchange.problem import Problem
 from gateway.client import read_answer
 from tests.journeys.dishonest import hide
 from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, ENCUMBRANCE, IDENTITY, LICENCE, Stage, both, refused
-from tests.support.waiting import until_async
 
 MONTHS = {"contributed_months_at_least": {"n": 24}}
 
@@ -191,7 +190,7 @@ async def test_a_killed_provider_is_a_clear_503_until_it_is_back(stage: Stage) -
     wanted = stage.wanted(DEED_TAX, stage.exchange.cast.buyer.id, facts={"deed_tax_paid": {}})
     supervisor = stage.exchange.supervisor
     supervisor.kill("tax", signal.SIGKILL)
-    await until_async(lambda: not supervisor.is_running("tax"))
+    await asyncio.to_thread(supervisor.wait_ended, "tax")
     problems = await asyncio.gather(*(stage.refusal(stage.prepare(wanted), gateway) for gateway in stage.session.gateways))
     assert [(problem.status, problem.code) for problem in problems] == [(503, "provider-unavailable")] * 2
     for gateway in stage.session.gateways:
