@@ -1,0 +1,45 @@
+"""Documents that repeat what code says are compared with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from exchange.problem import PROBLEMS, Retry
+
+ROOT = Path(__file__).resolve().parents[2]
+RETRY = {
+    Retry.NO: "no",
+    Retry.SAME_ID: "yes, signed anew, with the same request id",
+    Retry.NEW_ID: "yes, with a new request id",
+    Retry.AFTER_CONSENT: "after the person's consent",
+    Retry.LATER: "later",
+}
+DATA_LEFT = {"request-replayed": "earlier, if the answer says so", "conflict": "earlier, under that id"}
+
+
+def error_table() -> list[str]:
+    """The rows of docs/errors.md, one for each code."""
+    return [
+        f"| `{kind.code}` | {kind.status} | {kind.title_zh} · {kind.title_en} | {DATA_LEFT.get(kind.code, 'no')} "
+        f"| {RETRY[kind.retry]} | {kind.advice_zh} · {kind.advice_en} |"
+        for kind in PROBLEMS.values()
+    ]
+
+
+def test_error_page_has_a_row_for_every_code_and_no_other() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == error_table()
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_glossary_names_modules_that_exist() -> None:
+    page = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8")
+    for module in re.findall(r"\| `([a-z_]+\.[a-z_]+)", page):
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
