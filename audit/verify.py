@@ -337,8 +337,9 @@ class _Verification:
             raise ValueError("the consumer's signature does not hold")
 
     def _check_leaf(self) -> None:
-        self._require_record()
         receipt = self._require_receipt()
+        if any(check.name is CheckName.BINDING and check.state is not CheckState.PASSED for check in self.checks):
+            raise _Unmet("the receipt is not for this record")
         # All checks of a consumer once more, as consumers make them, and the entry word by word.
         answer = verify_presentation(self.file.presentation, provider_key_of=self.trust.key_of, gateway_key_of=self.trust.key_of)
         if receipt["log"] != self.trust.log.log.name:

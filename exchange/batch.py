@@ -244,7 +244,10 @@ class StandingConnection:
             await asyncio.wait([self._opening])
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            try:
+                await connection.close(timeout=self._deadline_s)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Make one call in autocommit. Raises BatchRefused, BatchFailed or OutcomeUnknown.

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from audit.client import EntryDesk, EpochKeys, ReleaseDesk
 from exchange import bus
+from exchange.caller import Caller
 from exchange.clock import SystemClock
 from exchange.database import with_password
 from exchange.keys import SigningKey, VerifyKey
@@ -24,7 +25,7 @@ from gateway.api import router
 from gateway.config import Settings
 from gateway.disclose import Gateway
 from gateway.door import DataDoor
-from gateway.entries import Scribe
+from gateway.entries import Account, Scribe
 from gateway.outcomes import Outcomes
 from gateway.strangers import Strangers
 from identity.client import ConsentSource
@@ -59,13 +60,20 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(snapshots.stop)
         consents = ConsentSource(settings.identity_url, http, key, settings.gateway_id, clock)
         scribe = Scribe(settings.gateway_id, EpochKeys.load(settings.epoch_keys_file), clock)
+
+        async def tell_late(account: Account) -> None:
+            await journal.append(scribe.late(account))
+
+        providers = Caller(client, reply_inbox(settings.gateway_id), tell_late)
+        await providers.open()
+        stack.push_async_callback(providers.close)
         gateway = Gateway(
             id=settings.gateway_id,
             key=key,
             clock=clock,
             snapshots=snapshots,
             consents=consents,
-            bus=client,
+            providers=providers,
             releases=releases,
             journal=journal,
             scribe=scribe,
@@ -107,7 +115,7 @@ def build(settings: Settings) -> ASGIApp:
             gateway.snapshots.current()
         except Problem:
             return False
-        if not (gateway.bus.is_connected and gateway.releases.available and gateway.journal.available):
+        if not (gateway.providers.is_connected and gateway.releases.available and gateway.journal.available):
             return False
         # A real question: to a database that was stopped in its tracks the connections stay open.
         await gateway.releases.find_release("", bytes(32))

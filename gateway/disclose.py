@@ -13,11 +13,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from nats.aio.client import Client
-
 from audit.client import Answer, EntryDesk, ReleaseDesk, ReleaseRow
-from exchange import bus
+from exchange.bus import SIGNATURE_HEADER
 from exchange.call import ForwardedConsent, ProviderCall, encode_call, sign_call
+from exchange.caller import Caller
 from exchange.canonical import b64url
 from exchange.clock import Clock
 from exchange.envelope import MAX_AGE_SECONDS, HttpRequest, SignedRequest, Tag, verify_request
@@ -54,7 +53,7 @@ class Gateway:
     clock: Clock
     snapshots: SnapshotSource
     consents: ConsentSource
-    bus: Client
+    providers: Caller[Account]
     releases: ReleaseDesk
     journal: EntryDesk
     scribe: Scribe
@@ -125,7 +124,7 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
         facts = await gather_facts(gateway.consents, snapshot, question, signed, gateway.clock.now())
         permit = _permitted(decide(question, facts))
         account = replace(account, permit=permit)
-        record = await _ask_provider(gateway, snapshot, question, signed, permit)
+        record = await _ask_provider(gateway, account, question, permit)
         shown = keep_permitted(record, permit)
         not_after_ms = _not_after_ms(gateway, signed, record, permit, snapshot)
         row = gateway.scribe.release(account, record, shown, not_after_ms=not_after_ms)
@@ -155,23 +154,21 @@ def _permitted(decision: Decision) -> Permit:
     return decision
 
 
-async def _ask_provider(
-    gateway: Gateway, snapshot: Snapshot, question: Question, signed: SignedRequest, permit: Permit
-) -> Record:
+async def _ask_provider(gateway: Gateway, account: Account, question: Question, permit: Permit) -> Record:
     """The provider's record for this very request, verified. Raises the provider's refusal or what is wrong with its answer."""
-    service = question.headers.service
+    snapshot, signed, service = account.snapshot, account.signed, question.headers.service
     deadline_ms = gateway.clock.now_ms() + int(gateway.deadline_seconds * 1000)
     consent = ForwardedConsent(permit.consent.jws, permit.consent.blind) if permit.consent else None
     call = ProviderCall(
         signed.request, gateway.id, permit.right.id, permit.items, permit.facts, consent, question.position, deadline_ms
     )
     payload = encode_call(call, signed)
-    answer = await bus.request(
-        gateway.bus,
+    answer = await gateway.providers.ask(
         request_subject(service),
         payload,
         seconds=gateway.deadline_seconds,
-        headers={bus.SIGNATURE_HEADER: sign_call(gateway.key, payload)},
+        headers={SIGNATURE_HEADER: sign_call(gateway.key, payload)},
+        about=account,
     )
     now = gateway.clock.now()
 

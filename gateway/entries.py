@@ -22,6 +22,7 @@ from audit.client import (
     blinded,
     commit_body,
     make_deny_leaf,
+    make_late_leaf,
     make_outcome_leaf,
     make_release_leaf,
     new_blind,
@@ -195,6 +196,33 @@ class Scribe:
             code=problem.code,
         )
         return EntryRow(heading, self._content(account, leaf, body, blind), rid)
+
+    def late(self, account: Account) -> EntryRow:
+        """The entry of a provider's answer that came after its deadline and was dropped unread."""
+        at_ms, headers = self._clock.now_ms(), account.headers
+        rid = self.rid(account.consumer, headers.request_id)
+        provider, service = str(headers.service.subsystem), str(headers.service)
+        body, blind, commitment = _sealed({"request_id": headers.request_id, "req_blind": b64url(account.req_blind)})
+        leaf = make_late_leaf(
+            at_ms=at_ms,
+            gateway=self._gateway,
+            consumer=account.consumer,
+            provider=provider,
+            service=service,
+            rid=rid,
+            req=account.req,
+            body_commit=commitment,
+        )
+        heading = Heading(
+            kind=EntryKind.LATE,
+            at_ms=at_ms,
+            gateway=self._gateway,
+            consumer=account.consumer,
+            provider=provider,
+            service=service,
+            purpose=headers.purpose,
+        )
+        return EntryRow(heading, self._content(account, leaf, body, blind))
 
     def stranger(self, code: str, source: str, count: int) -> EntryRow:
         """The entry of refused requests that nobody authenticated, `count` of one code from one address."""

@@ -59,7 +59,7 @@ async def can_answer(connection: AsyncConnection) -> bool:
 
 
 def _key(row: sa.Row[Any]) -> RegisteredKey:
-    values = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's mapping
+    values = row._asdict()
     values.pop("revocation_asked_at")
     return RegisteredKey(**values | {"use": KeyUse(values["use"]), "state": KeyState(values["state"])})
 
@@ -116,7 +116,7 @@ async def list_active_kids(connection: AsyncConnection) -> list[str]:
 
 
 def _consent(row: sa.Row[Any]) -> Consent:
-    values = dict(row._mapping)  # noqa: SLF001
+    values = row._asdict()
     for column in ("fingerprint", "consumer", "purpose"):
         values.pop(column)
     return Consent(

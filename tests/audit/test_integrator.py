@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from audit import integration
-from audit.client import EntryDesk, EntryKind, FenceDesk, GroundKind, ReleaseDesk
+from audit.client import EntryDesk, FenceDesk, GroundKind, ReleaseDesk
+from audit.config import IntegratorSettings
 from audit.head_memory import HeadMemory
-from audit.note import VerifierKey, open_checkpoint
-from audit.sequence import ClockBehind, Integrator, LeadLost, LogBroken, Published, Step
-from audit.tiles import HeldTiles, changed_tiles, partial_tiles
-from audit.tree import consistency_proof, hash_leaf, root_at, verify_consistency
-from deploy.postgres.roles import Database, create_database, drop_database
-from exchange.clock import Clock, ManualClock, SystemClock
+from audit.integrator_app import IntegratorLoop, State
+from audit.sequence import Integrator, LeadLost, Step
+from audit.tiles import partial_tiles
+from audit.tree import hash_leaf, root_at
+from deploy.postgres.roles import Database
+from exchange.clock import SystemClock
 from exchange.keys import SigningKey
-from tests.support.audit_rows import connected, entry_row, fence_row, opened, release_row, unique
-from tests.support.waiting import until_yes
-
-ORIGIN = "yitong.test/audit"
-KEY = SigningKey.generate("Ed25519")
-LOG = VerifierKey.of(ORIGIN, KEY)
-
-
-class Crash(Exception):
-    """What stands for the end of the process."""
-
-
-@asynccontextmanager
-async def integrating(
-    database: Database,
-    memory: Path,
-    *,
-    clock: Clock | None = None,
-    limit: int = 20_000,
-    after_step: Callable[[Step], None] = lambda _step: None,
-) -> AsyncIterator[Integrator]:
-    """An integrator over a connection of its own, which is gone after the block."""
-    connection = await asyncpg.connect(database.url("yitong_integrator"))
-    try:
-        yield Integrator(connection, KEY, ORIGIN, HeadMemory(memory), clock or SystemClock(), limit=limit, after_step=after_step)
-    finally:
-        await connection.close()
+from tests.support.audit_rows import connected, fence_row, opened, release_row, unique
+from tests.support.integrating import (
+    KEY,
+    ORIGIN,
+    Crash,
+    flip,
+    integrate,
+    integrating,
+    lead_and_step,
+    signed,
+    walk,
+    write,
+)
+from tests.support.waiting import until_async, until_yes
 
 
 @pytest.fixture
@@ -62,58 +48,6 @@ async def journal(database: Database) -> AsyncIterator[EntryDesk]:
     desk = EntryDesk(database.url("yitong_gateway"))
     async with opened(desk):
         yield desk
-
-
-async def write(journal: EntryDesk, count: int) -> None:
-    await asyncio.gather(*(journal.append(entry_row(EntryKind.LATE)) for _ in range(count)))
-
-
-async def integrate(database: Database, memory: Path, **options: object) -> Published | None:
-    """Lead, integrate everything, leave; the last checkpoint."""
-    last: Published | None = None
-    async with integrating(database, memory, **options) as integrator:  # type: ignore[arg-type]
-        assert await integrator.take_lead()
-        while published := await integrator.step():
-            last = published
-    return last
-
-
-async def lead_and_step(integrator: Integrator) -> Published | None:
-    """Lead as soon as the last leader's session has ended, and integrate once; the repair may be what crashes."""
-    await until_yes(integrator.take_lead)
-    return await integrator.step()
-
-
-async def walk(database: Database, size: int) -> None:
-    """Go through the whole log as a stranger would: entries, tiles, every checkpoint ever signed."""
-    async with connected(database) as connection:
-        places = await connection.fetch("SELECT tree_index, serial FROM audit.sequenced ORDER BY tree_index")
-        leaves = await connection.fetch("SELECT leaf FROM audit.entry ORDER BY serial LIMIT $1", size)
-        rows = await connection.fetch("SELECT level, index, hashes FROM audit.tile")
-        checkpoints = await connection.fetch("SELECT size, root, note FROM audit.checkpoint ORDER BY size")
-        staged = await connection.fetchval("SELECT count(*) FROM audit.staged_tile")
-        head = await integration.load_head(connection)
-    assert [place["tree_index"] for place in places] == list(range(len(places)))
-    assert [place["serial"] for place in places] == sorted(place["serial"] for place in places)
-    tiles = HeldTiles({(level, index): hashes for level, index, hashes in rows})
-    assert set(tiles.hashes) == {(name.level, name.index) for name in changed_tiles(0, size)}
-    expected = [hash_leaf(record["leaf"]) for record in leaves]
-    stored = b"".join(tiles.hashes[0, index] for index in range(-(-size // 256)))
-    assert stored == b"".join(expected)
-    assert staged == 0
-    assert (head.size, head.root) == (size, root_at(size, tiles))
-    opened_notes = [open_checkpoint(record["note"], LOG).checkpoint for record in checkpoints]
-    assert [(note.size, note.root) for note in opened_notes] == [(record["size"], record["root"]) for record in checkpoints]
-    assert opened_notes[-1].size == size
-    for older, newer in pairwise(opened_notes):
-        proof = consistency_proof(older.size, newer.size, tiles)
-        verify_consistency(older.size, older.root, newer.size, newer.root, proof)
-
-
-async def signed(database: Database) -> list[int]:
-    """Sizes of all checkpoints."""
-    async with connected(database) as connection:
-        return [record["size"] for record in await connection.fetch("SELECT size FROM audit.checkpoint ORDER BY size")]
 
 
 # --- The ordinary way -------------------------------------------------------------------------------------------------------
@@ -317,211 +251,6 @@ async def test_a_head_moved_by_another_is_not_signed_over(database: Database, me
     assert await signed(database) == []
 
 
-# --- What does not add up ---------------------------------------------------------------------------------------------------
-
-BIT = "set_byte({0}, 9, get_byte({0}, 9) # 1)"
-
-
-async def flip(database: Database, statement: str) -> None:
-    """Change what is stored as a bad disk would: no trigger sees it."""
-    async with connected(database) as owner:
-        await owner.execute("SET session_replication_role = replica")
-        assert (await owner.execute(statement)).startswith(("UPDATE", "DELETE")), statement
-
-
-@pytest.mark.invariant("I-13")
-@pytest.mark.parametrize(
-    "statement",
-    [
-        f"UPDATE audit.entry SET leaf = {BIT.format('leaf')} WHERE serial = (SELECT max(serial) FROM audit.entry)",
-        f"UPDATE audit.entry SET leaf_hash = {BIT.format('leaf_hash')} WHERE serial = (SELECT max(serial) FROM audit.entry)",
-        f"UPDATE audit.tile SET hashes = {BIT.format('hashes')} WHERE level = 0 AND index = 1",
-        f"UPDATE audit.tile SET hashes = {BIT.format('hashes')} WHERE level = 1",
-        "UPDATE audit.tile SET hashes = substr(hashes, 1, octet_length(hashes) - 32) WHERE level = 0 AND index = 1",
-        "DELETE FROM audit.tile WHERE level = 0 AND index = 1",
-        f"UPDATE audit.log_head SET root = {BIT.format('root')}",
-        f"UPDATE audit.log_head SET frontier = {BIT.format('frontier')}",
-        "UPDATE audit.log_head SET size = size - 1",
-        "UPDATE audit.log_head SET size = size + 1",
-    ],
-)
-async def test_one_flipped_bit_stops_the_integrator_and_nothing_is_signed(
-    database: Database, memory: Path, journal: EntryDesk, statement: str
-) -> None:
-    await write(journal, 300)
-    await integrate(database, memory)
-    await write(journal, 10)
-    async with integrating(database, memory) as running, integrating(database, memory) as next_one:
-        assert await running.take_lead()
-        await flip(database, statement)
-        with pytest.raises(LogBroken):
-            await running.step()
-        await running._connection.close()
-        with pytest.raises(LogBroken):
-            await lead_and_step(next_one)
-    assert await signed(database) == [300]
-
-
-@pytest.mark.invariant("I-13")
-@pytest.mark.parametrize("table", ["staged_tile", "tile"])
-@pytest.mark.parametrize("count", [5, 256, 600])
-async def test_a_tile_that_is_stored_otherwise_than_computed_is_not_signed(
-    database: Database, memory: Path, journal: EntryDesk, table: str, count: int
-) -> None:
-    """A disk that flips a bit of the tile, whether it is staged or applied, also where only full tiles are written."""
-    await write(journal, count)
-    async with connected(database) as owner:
-        await owner.execute(
-            f"CREATE FUNCTION audit.bad_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            f" NEW.hashes := {BIT.format('NEW.hashes')}; RETURN NEW; END $$;"
-            f" GRANT EXECUTE ON FUNCTION audit.bad_disk() TO yitong_integrator;"
-            f" CREATE TRIGGER bad_disk BEFORE INSERT ON audit.{table} FOR EACH ROW EXECUTE FUNCTION audit.bad_disk()"
-        )
-    async with integrating(database, memory) as integrator:
-        assert await integrator.take_lead()
-        with pytest.raises(LogBroken):
-            await integrator.step()
-    assert await signed(database) == []
-    assert HeadMemory(memory).load() is None
-
-
-@pytest.mark.invariant("I-13")
-async def test_a_tile_flipped_between_the_head_and_its_checkpoint_is_found_by_the_repair(
-    database: Database, memory: Path, journal: EntryDesk
-) -> None:
-    await write(journal, 512)  # full tiles only: the root does not need level 0 any more
-
-    def crash(done: Step) -> None:
-        if done is Step.APPLIED:
-            raise Crash
-
-    async with integrating(database, memory, after_step=crash) as integrator:
-        assert await integrator.take_lead()
-        with pytest.raises(Crash):
-            await integrator.step()
-    await flip(database, f"UPDATE audit.tile SET hashes = {BIT.format('hashes')} WHERE level = 0 AND index = 0")
-    async with integrating(database, memory) as integrator:
-        with pytest.raises(LogBroken):
-            await integrator.take_lead()
-    assert await signed(database) == []
-
-
-@pytest.mark.invariant("I-13")
-async def test_an_entry_that_has_vanished_is_missed(database: Database, memory: Path, journal: EntryDesk) -> None:
-    await write(journal, 5)
-
-    def crash(done: Step) -> None:
-        if done is Step.SEQUENCED:
-            raise Crash
-
-    async with integrating(database, memory, after_step=crash) as integrator:
-        assert await integrator.take_lead()
-        with pytest.raises(Crash):
-            await integrator.step()
-    await flip(database, "DELETE FROM audit.entry WHERE serial = (SELECT serial FROM audit.sequenced WHERE tree_index = 2)")
-    async with integrating(database, memory) as integrator:
-        assert await integrator.take_lead()
-        with pytest.raises(LogBroken, match="missing"):
-            await integrator.step()
-    assert await signed(database) == []
-
-
-# --- Yesterday's copy, yesterday's clock -------------------------------------------------------------------------------------
-
-
-@pytest.mark.invariant("I-12")
-async def test_a_database_put_back_to_an_older_copy_is_refused(database: Database, memory: Path) -> None:
-    async with opened(journal := EntryDesk(database.url("yitong_gateway"))):
-        await write(journal, 5)
-    await integrate(database, memory)
-    copy = Database(database.superuser_url, f"test_{secrets.token_hex(6)}", database.secrets)
-    create_database(copy.superuser_url, copy.name, database.name)
-    try:
-        for each, count in ((database, 4), (copy, 9)):
-            async with opened(journal := EntryDesk(each.url("yitong_gateway"))):
-                await write(journal, count)
-        await integrate(database, memory)
-        async with integrating(copy, memory) as integrator:
-            with pytest.raises(LogBroken, match="older copy"):
-                await integrator.take_lead()
-        # With other entries it has grown past what is remembered: now its past is another one.
-        await integrate(copy, memory.with_name("another"))
-        async with integrating(copy, memory) as integrator:
-            with pytest.raises(LogBroken, match="not that of the signer's memory"):
-                await integrator.take_lead()
-    finally:
-        drop_database(copy.superuser_url, copy.name)
-
-
-async def test_a_standby_with_an_older_memory_takes_over(database: Database, tmp_path: Path, journal: EntryDesk) -> None:
-    for size, memory in ((10, "a"), (300, "b"), (310, "a")):
-        await write(journal, 10 if size != 300 else 290)
-        await integrate(database, tmp_path / memory)
-    await walk(database, 310)
-
-
-async def test_a_damaged_or_foreign_memory_is_refused(database: Database, memory: Path, journal: EntryDesk) -> None:
-    await write(journal, 3)
-    await integrate(database, memory)
-    remembered = HeadMemory(memory).load()
-    assert remembered is not None
-    foreign = replace(remembered, origin="another.log")
-    for harm in (
-        lambda: memory.write_bytes(b"{"),
-        lambda: memory.write_bytes(b'{"size":3}'),
-        lambda: HeadMemory(memory).save(foreign),
-    ):
-        harm()
-        async with integrating(database, memory) as integrator:
-            with pytest.raises(LogBroken):
-                await integrator.take_lead()
-
-
-@pytest.mark.invariant("I-22")
-async def test_nothing_is_signed_while_the_clock_stands_before_the_last_checkpoint(
-    database: Database, memory: Path, journal: EntryDesk
-) -> None:
-    clock = ManualClock(1_800_000_000)
-    await write(journal, 3)
-    await integrate(database, memory, clock=clock)
-    await write(journal, 3)
-    async with integrating(database, memory, clock=clock) as integrator:
-        assert await integrator.take_lead()
-        clock.advance(-3600)
-        with pytest.raises(ClockBehind):
-            await integrator.step()
-        assert await signed(database) == [3]
-        with pytest.raises(ClockBehind):
-            await integrator.take_lead()
-        clock.advance(3600)
-        assert await integrator.take_lead()
-        assert await integrator.step() is not None
-    await walk(database, 6)
-
-
-@pytest.mark.invariant("I-22")
-async def test_a_clock_that_falls_back_within_a_step_leaves_the_checkpoint_to_the_repair(
-    database: Database, memory: Path, journal: EntryDesk
-) -> None:
-    clock = ManualClock(1_800_000_000)
-    await write(journal, 3)
-    await integrate(database, memory, clock=clock)
-    await write(journal, 3)
-
-    def fall_back(done: Step) -> None:
-        if done is Step.APPLIED:
-            clock.advance(-1)
-
-    async with integrating(database, memory, clock=clock, after_step=fall_back) as integrator:
-        assert await integrator.take_lead()
-        with pytest.raises(ClockBehind):
-            await integrator.step()
-        assert await signed(database) == [3]
-        clock.advance(2)
-        assert await integrator.take_lead()
-    await walk(database, 6)
-
-
 async def test_a_key_that_cannot_sign_notes_is_refused_before_anything_is_led(database: Database, memory: Path) -> None:
     async with connected(database, "yitong_integrator") as connection:
         with pytest.raises(ValueError, match="Ed25519"):
@@ -539,3 +268,56 @@ async def test_the_partial_tiles_of_every_signed_size_can_be_served(database: Da
             held = await integration.load_tiles(connection, list(partial_tiles(size)))
             root = await connection.fetchval("SELECT root FROM audit.checkpoint WHERE size = $1", size)
             assert root_at(size, held) == root
+
+
+# --- The process ------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(database: Database, directory: Path) -> AsyncIterator[IntegratorLoop]:
+    """The loop of an integrator's process."""
+    key_file = directory / "log.pem"
+    KEY.save(key_file)
+    settings = IntegratorSettings(
+        port=1,
+        database_url=database.url("yitong_integrator"),
+        log_key_file=key_file,
+        log_origin=ORIGIN,
+        integrate_every_seconds=0.01,
+    )
+    loop = IntegratorLoop(settings, SystemClock(), CollectorRegistry())
+    task = asyncio.create_task(loop.run())
+    try:
+        yield loop
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_the_process_signs_what_comes_until_the_log_is_broken(
+    database: Database, tmp_path: Path, journal: EntryDesk
+) -> None:
+    async with running(database, tmp_path) as loop:
+        await write(journal, 3)
+        await until_yes(lambda: is_signed(database, 3))
+        assert loop.state is State.LEADING
+        await flip(database, "UPDATE audit.log_head SET root = sha256('other')")
+        await write(journal, 1)
+        await until_async(lambda: loop.state is State.BROKEN)
+    assert await signed(database) == [3]
+
+
+async def test_the_process_begins_again_when_its_connection_is_lost(
+    database: Database, tmp_path: Path, journal: EntryDesk
+) -> None:
+    async with running(database, tmp_path) as loop:
+        await until_async(lambda: loop.state is State.LEADING)
+        async with connected(database) as owner:
+            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'yitong_integrator'")
+        await until_async(lambda: loop.state is State.HELD_UP)
+        await write(journal, 3)
+        await until_yes(lambda: is_signed(database, 3))
+
+
+async def is_signed(database: Database, size: int) -> bool:
+    return size in await signed(database)

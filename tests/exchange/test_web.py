@@ -204,8 +204,13 @@ async def test_a_timeout_of_something_inside_is_not_the_callers_deadline() -> No
 async def test_an_answer_that_fails_half_way_is_cut_off_and_not_finished() -> None:
     sent: list[Message] = []
 
+    arrived = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        for message in arrived:
+            return message
+        await asyncio.Event().wait()
+        raise AssertionError("the client is still there")
 
     async def send(message: Message) -> None:
         sent.append(message)
