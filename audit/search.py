@@ -211,7 +211,7 @@ class ReadingRoom:
     async def _record(self, look: Look, scope: str, results: int, question: dict[str, Any], tokens: SearchTokens) -> int:
         """Append the entry of a look and return its serial once it is durable."""
         at_ms, blind = self._clock.now_ms(), new_blind()
-        body = plain_body({"v": 1, "by": look.reader.account, "question": {"reason": look.reason, **question}})
+        body = plain_body({"by": look.reader.account, "question": {"reason": look.reason, **question}})
         leaf = make_read_leaf(
             at_ms=at_ms,
             reader_role=_READER_ROLE,

@@ -40,6 +40,8 @@ async def signed_by(request: Request, *, key_of: Callable[[str, str], VerifyKey 
     `signature-stale`, `signature-invalid`.
     """
     arrived = await read_request(request)
+    if not arrived.values("signature-input"):
+        raise Problem("signature-invalid", "the request is not signed")
     caller = arrived.one("x-road-client")
     if caller is None:
         raise Problem("malformed-request", "X-Road-Client is missing")

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 import structlog
 
-# What may stand before a number: nothing that belongs to it. A letter before it may be the end of an escape (%22, \\n).
-_EDGE = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\[nrt]))"
+# What may stand before a number: nothing that belongs to it. A letter before it may end an escape (%22, \\n, a colour).
+_EDGE = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\[nrt])|(?<=[0-9;\[]m))"
 _CREDIT_CODE_CHARACTER = "[0-9A-HJ-NPQRTUWXY]"
 # ID numbers, wherever they stand; social credit codes and mobile numbers as words of their own; and what looks like a compact
 # JWS, an SD-JWT or a disclosure of one.
@@ -68,9 +68,9 @@ def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> s
     return line.translate(_UNSAFE)
 
 
-def _strip_internal(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event.pop("_record", None)
-    event.pop("_from_structlog", None)
+def _name_library(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["module"] = event.pop("_record").name
+    del event["_from_structlog"]
     return event
 
 
@@ -102,9 +102,7 @@ _configure_structlog(logging.INFO, cached=False)
 def configure_logging(component: str, level: str = "info") -> None:
     """Send all logs of this process, the libraries' too, to standard error as redacted JSON lines."""
     _configure_structlog(getattr(logging, level.upper()), cached=True)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_SHARED, processors=[_strip_internal, _redact_event, _render]
-    )
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[_name_library, _redact_event, _render])
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setFormatter(formatter)
     logging.basicConfig(handlers=[to_stderr], level=logging.WARNING, force=True)

@@ -183,6 +183,10 @@ async def _ask_provider(gateway: Gateway, account: Account, question: Question, 
         raise _refusal(text, b64url(signed.digest), provider_key)
     record = verify_record(text, provider_key)
     _require_bound(record, question, signed, gateway, now)
+    registered = snapshot.service(service)
+    if registered is None or record.claims.schema != registered.schema_version:
+        # The version is a ground of the release: a provider that could name any would get round its suspension.
+        raise Problem("record-invalid", reason="the record is of another version of the data set")
     return record
 
 

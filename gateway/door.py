@@ -75,8 +75,13 @@ class DataDoor:
     async def _disclose(self, scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> Outcome:
         if self._gateway is None or self._free < 0:
             raise Problem("overloaded")
-        request = await _read(scope, headers, receive)
-        return await disclose(self._gateway, request, peer=(scope.get("client") or ("unknown", 0))[0])
+        peer = (scope.get("client") or ("unknown", 0))[0]
+        try:
+            request = await _read(scope, headers, receive)
+        except Problem as problem:
+            await self._gateway.strangers.note(problem, peer)
+            raise
+        return await disclose(self._gateway, request, peer=peer)
 
 
 @dataclass(frozen=True, slots=True)

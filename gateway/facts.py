@@ -34,17 +34,18 @@ async def gather_facts(
 ) -> Facts:
     """The facts for one question at `now` (unix seconds). Raises `identity-unavailable` when a consent cannot be looked up."""
     headers = question.headers
-    key = snapshot.key(signed.key.kid)
+    key, service = snapshot.key(signed.key.kid), snapshot.service(headers.service)
     rights = snapshot.rights(headers.consumer, headers.service)
     local = datetime.fromtimestamp(now, UTC).astimezone(CHINA)
     return Facts(
         now=now,
         minute_of_day=local.hour * 60 + local.minute,
         consumer_active=snapshot.is_active(headers.consumer),
-        provider_active=snapshot.is_active(headers.service.subsystem),
+        # Nobody has suspended a provider that was never registered: then there is no such service.
+        provider_active=service is None or snapshot.is_active(headers.service.subsystem),
         key_active=active_key(snapshot, signed.key.kid, owner=str(headers.consumer), now=now) is not None,
         key_valid_until=0.0 if key is None else key.valid_until,
-        service=snapshot.service(headers.service),
+        service=service,
         purpose_known=snapshot.purpose(headers.purpose) is not None,
         rights=rights,
         consent=await _consent(consents, snapshot, question) if any(right.by_consent for right in rights) else None,

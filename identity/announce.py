@@ -15,6 +15,8 @@ from exchange.canonical import canonical
 from exchange.log import get_logger
 from exchange.subjects import reply_inbox
 
+_FIRST_WAIT_SECONDS = 2
+
 log = get_logger(__name__)
 
 
@@ -28,9 +30,10 @@ class Announcer:
         self._connecting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to connect; the service starts whether or not the bus is there yet."""
+        """Connect; when the bus is not there within two seconds the service starts without it and goes on trying."""
         if self._url is not None:
             self._connecting = asyncio.create_task(self._connect(self._url))
+            await asyncio.wait([self._connecting], timeout=_FIRST_WAIT_SECONDS)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -40,11 +43,6 @@ class Announcer:
                 await self._connecting
         if self._client is not None:
             await self._client.close()
-
-    async def settled(self) -> None:
-        """Return when the connection stands (at once when there is no bus)."""
-        if self._connecting is not None:
-            await self._connecting
 
     async def announce(self, subject: str, change: Mapping[str, str]) -> None:
         """Publish a change, and return when it is on its way. Never raises: who misses it learns it elsewhere."""

@@ -5,30 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from exchange.identifiers import parse_person_id, parse_service_id, parse_subsystem_id
 from exchange.tokens import Person, Role, require_role
 from exchange.web import problem_responses
-from identity.callers import Desks, StrictRoute, desks, registry_calling
+from identity.callers import KEPT, SIGNED, Form, StrictRoute, TheDesks, registry_calling
 from identity.model import MAX_FACTS
 
-TheDesks = Annotated[Desks, Depends(desks)]
 TheRegistry = Annotated[str, Depends(registry_calling)]
 TheRegistrar = Annotated[Person, Depends(require_role(Role.REGISTRAR))]
 Code = Annotated[str, Path(max_length=324, description="An identifier in its slash form")]
 # One line without control characters or marks that turn the direction of writing: a title must not forge the text around it.
 Line = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-_SIGNED = ("malformed-request", "signature-invalid", "signature-stale", "unauthenticated", "forbidden")
-_KEPT = ("audit-unavailable", "overloaded")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class TitleForm(_Strict):
+class TitleForm(Form):
     """名称. In both languages, one line each."""
 
     title_zh: Line
@@ -64,7 +57,7 @@ class ConsumerForm(TitleForm):
     contact: Line | Literal[""] = ""
 
 
-class GuardianshipForm(_Strict):
+class GuardianshipForm(Form):
     """监护关系. ID numbers of guardian and ward."""
 
     guardian: str = Field(min_length=18, max_length=18, repr=False)
@@ -78,7 +71,7 @@ class GuardianshipView(BaseModel):
 
 
 router = APIRouter(tags=["catalogue"], route_class=StrictRoute)
-_SAVED: dict[str, Any] = {"status_code": 204, "responses": problem_responses(*_SIGNED, *_KEPT)}
+_SAVED: dict[str, Any] = {"status_code": 204, "responses": problem_responses(*SIGNED, "unauthenticated", *KEPT)}
 
 
 @router.put("/catalogue/services/{service:path}", **_SAVED)
@@ -105,7 +98,7 @@ async def save_purpose(
     "/guardianships",
     status_code=201,
     response_model=GuardianshipView,
-    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", *_KEPT),
+    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", *KEPT),
 )
 async def begin_guardianship(form: GuardianshipForm, held: TheDesks, registrar: TheRegistrar) -> dict[str, str]:
     """Record who answers for a minor; by a registrar."""
@@ -116,7 +109,7 @@ async def begin_guardianship(form: GuardianshipForm, held: TheDesks, registrar: 
 @router.post(
     "/guardianships/end",
     status_code=204,
-    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "not-found", *_KEPT),
+    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "not-found", *KEPT),
 )
 async def end_guardianship(form: GuardianshipForm, held: TheDesks, registrar: TheRegistrar) -> None:
     """Record that it has ended; by a registrar."""

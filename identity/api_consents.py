@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from exchange.canonical import b64url, b64url_decode
 from exchange.clock import parse_rfc3339, rfc3339
@@ -13,7 +13,17 @@ from exchange.identifiers import parse_service_id
 from exchange.problem import Problem
 from exchange.tokens import Person
 from exchange.web import problem_responses
-from identity.callers import Desks, StrictRoute, answering_person, consumer_calling, desks, gateway_calling, is_person
+from identity.callers import (
+    KEPT,
+    SIGNED,
+    Form,
+    StrictRoute,
+    TheDesks,
+    answering_person,
+    consumer_calling,
+    gateway_calling,
+    is_person,
+)
 from identity.consent import PAGE
 from identity.model import (
     MAX_FACTS,
@@ -27,34 +37,27 @@ from identity.model import (
 )
 
 ConsentId = Annotated[str, Path(max_length=64, description="Id of the consent")]
-TheDesks = Annotated[Desks, Depends(desks)]
 ThePerson = Annotated[Person, Depends(answering_person)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Month = Annotated[str, Field(pattern=r"^(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])$")]
 Instant = Annotated[str, Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", max_length=20)]
-_SIGNED = ("malformed-request", "signature-invalid", "signature-stale", "forbidden")
 _PERSONAL = ("malformed-request", "unauthenticated", "forbidden", "not-found")
-_KEPT = ("audit-unavailable", "overloaded")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class UseOnceOrUntil(_Strict):
+class UseOnceOrUntil(Form):
     """使用次数. Once, or any number of times while valid."""
 
     kind: Literal["once", "until"]
 
 
-class UseCount(_Strict):
+class UseCount(Form):
     """使用次数. `n` times at most."""
 
     kind: Literal["count"]
     n: int = Field(ge=1, le=MAX_USES)
 
 
-class ConsentOrder(_Strict):
+class ConsentOrder(Form):
     """同意请求. What a consumer asks a person to allow. `facts`: name to the arguments that may be asked."""
 
     subject: str = Field(min_length=18, max_length=18, repr=False)
@@ -73,7 +76,7 @@ class ConsentOrder(_Strict):
     data_life_days: int | None = Field(default=None, ge=1, le=36_500)
 
 
-class Answer(_Strict):
+class Answer(Form):
     """同意答复. Names the very text that was read."""
 
     text_hash: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
@@ -135,7 +138,7 @@ router = APIRouter(tags=["consents"], route_class=StrictRoute)
     "/consents",
     status_code=201,
     response_model=ConsentView,
-    responses=problem_responses(*_SIGNED, "unknown-service", "conflict", "quota-exceeded", *_KEPT)
+    responses=problem_responses(*SIGNED, "unknown-service", "conflict", "quota-exceeded", *KEPT)
     | {200: {"model": ConsentView, "description": "The same request waits already"}},
 )
 async def ask_for_consent(
@@ -148,7 +151,9 @@ async def ask_for_consent(
 
 
 @router.get(
-    "/consents", response_model=ConsentPage, responses=problem_responses("malformed-request", "unauthenticated", "forbidden")
+    "/consents",
+    response_model=ConsentPage,
+    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "identity-unavailable"),
 )
 async def list_consents(
     response: Response,
@@ -166,7 +171,7 @@ async def list_consents(
 @router.get(
     "/consents/{consent_id}",
     response_model=ConsentView,
-    responses=problem_responses(*_SIGNED, "unauthenticated", "not-found"),
+    responses=problem_responses(*SIGNED, "unauthenticated", "not-found", "identity-unavailable"),
 )
 async def show_consent(consent_id: ConsentId, request: Request, response: Response, held: TheDesks) -> dict[str, Any]:
     """One consent: for the consumer that asked (signed) or the person who answers (token). Others learn nothing of it."""
@@ -178,7 +183,7 @@ async def show_consent(consent_id: ConsentId, request: Request, response: Respon
 
 
 @router.post(
-    "/consents/{consent_id}/grant", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *_KEPT)
+    "/consents/{consent_id}/grant", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *KEPT)
 )
 async def grant_consent(
     consent_id: ConsentId, answer: Answer, response: Response, held: TheDesks, person: ThePerson
@@ -189,7 +194,7 @@ async def grant_consent(
 
 
 @router.post(
-    "/consents/{consent_id}/decline", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *_KEPT)
+    "/consents/{consent_id}/decline", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *KEPT)
 )
 async def decline_consent(consent_id: ConsentId, response: Response, held: TheDesks, person: ThePerson) -> dict[str, Any]:
     """Decline; the consumer may not ask again for this purpose for the time that the policy sets."""
@@ -197,7 +202,7 @@ async def decline_consent(consent_id: ConsentId, response: Response, held: TheDe
 
 
 @router.post(
-    "/consents/{consent_id}/withdrawal", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *_KEPT)
+    "/consents/{consent_id}/withdrawal", response_model=ConsentView, responses=problem_responses(*_PERSONAL, "conflict", *KEPT)
 )
 async def withdraw_consent(consent_id: ConsentId, response: Response, held: TheDesks, person: ThePerson) -> dict[str, Any]:
     """Withdraw: when this answers, nothing is released on the consent any more."""
@@ -205,7 +210,7 @@ async def withdraw_consent(consent_id: ConsentId, response: Response, held: TheD
 
 
 @router.get(
-    "/consents/{consent_id}/grant", response_model=GrantView, responses=problem_responses(*_SIGNED, "not-found", *_KEPT)
+    "/consents/{consent_id}/grant", response_model=GrantView, responses=problem_responses(*SIGNED, "not-found", *KEPT)
 )
 async def hand_out_grant(
     consent_id: ConsentId, response: Response, held: TheDesks, _gateway: Annotated[str, Depends(gateway_calling)]
@@ -216,7 +221,7 @@ async def hand_out_grant(
 
 
 @router.post(
-    "/consents/{consent_id}/used-up", status_code=204, responses=problem_responses(*_SIGNED, "not-found", "conflict", *_KEPT)
+    "/consents/{consent_id}/used-up", status_code=204, responses=problem_responses(*SIGNED, "not-found", "conflict", *KEPT)
 )
 async def note_used_up(consent_id: ConsentId, held: TheDesks, gateway: Annotated[str, Depends(gateway_calling)]) -> None:
     """A gateway tells that the fence counts no use as left; signed by the gateway."""

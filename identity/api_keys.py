@@ -6,27 +6,20 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
 from exchange.web import problem_responses
-from identity.callers import Desks, StrictRoute, desks, signer
+from identity.callers import KEPT, SIGNED, Form, StrictRoute, TheDesks, signer
 from identity.certificates import MAX_REQUEST_CHARACTERS
 from identity.keys import PAGE
 from identity.model import KeyUse
 
 Kid = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$", description="RFC 7638 thumbprint")]
-TheDesks = Annotated[Desks, Depends(desks)]
-_SIGNED = ("malformed-request", "signature-invalid", "signature-stale")
-_KEPT = ("audit-unavailable", "overloaded")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class CertificateRequest(_Strict):
+class CertificateRequest(Form):
     """证书签名请求. PKCS#10 in PEM, signed by the key that it is for."""
 
     csr: str = Field(min_length=1, max_length=MAX_REQUEST_CHARACTERS)
@@ -39,7 +32,7 @@ class Enrolment(CertificateRequest):
     use: Literal["subsystem", "gateway", "registry"]
 
 
-class Revocation(_Strict):
+class Revocation(Form):
     """密钥吊销. Why."""
 
     reason: str = Field(min_length=1, max_length=256)
@@ -71,7 +64,7 @@ class KeyPage(BaseModel):
 router = APIRouter(tags=["keys"], route_class=StrictRoute)
 
 
-@router.get("/keys", response_model=KeyPage, responses=problem_responses("malformed-request"))
+@router.get("/keys", response_model=KeyPage, responses=problem_responses("malformed-request", "identity-unavailable"))
 async def list_keys(
     held: TheDesks,
     after: Annotated[str, Query(max_length=43)] = "",
@@ -82,7 +75,9 @@ async def list_keys(
     return {"keys": [key.document() for key in found], "next": found[-1].kid if len(found) == PAGE else None}
 
 
-@router.get("/keys/{kid}", response_model=KeyView, responses=problem_responses("malformed-request", "not-found"))
+@router.get(
+    "/keys/{kid}", response_model=KeyView, responses=problem_responses("malformed-request", "not-found", "identity-unavailable")
+)
 async def show_key(kid: Kid, held: TheDesks) -> dict[str, Any]:
     """One key."""
     return (await held.keys.find(kid)).document()
@@ -98,7 +93,7 @@ async def show_authority(held: TheDesks) -> str:
     "/keys",
     status_code=201,
     response_model=KeyView,
-    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "conflict", *_KEPT),
+    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "conflict", *KEPT),
 )
 async def enrol_key(
     wanted: Enrolment, held: TheDesks, person: Annotated[Person, Depends(require_role(Role.REGISTRAR, Role.INTEGRATOR))]
@@ -111,7 +106,7 @@ async def enrol_key(
     "/keys/{kid}/rotation",
     status_code=201,
     response_model=KeyView,
-    responses=problem_responses(*_SIGNED, "forbidden", "conflict", *_KEPT),
+    responses=problem_responses(*SIGNED, "conflict", *KEPT),
 )
 async def rotate_key(kid: Kid, wanted: CertificateRequest, request: Request, held: TheDesks) -> dict[str, Any]:
     """Enrol the next key of the same owner; the call is signed with the key `kid`, which stays valid."""
@@ -124,7 +119,7 @@ async def rotate_key(kid: Kid, wanted: CertificateRequest, request: Request, hel
 @router.post(
     "/keys/{kid}/revocation",
     response_model=KeyView,
-    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "not-found", *_KEPT),
+    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "not-found", *KEPT),
 )
 async def revoke_key(
     kid: Kid,

@@ -95,7 +95,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
 
 def _add_log_in(app: FastAPI, settings: Settings, clock: Clock) -> None:
     """Whose tokens count; in development the embedded issuer's, which is asked in-process."""
-    jwks_url, client = settings.oidc_jwks_url, httpx2.AsyncClient(timeout=2)
+    jwks_url, client = settings.oidc_jwks_url, httpx2.AsyncClient(timeout=2, trust_env=False)
     if settings.accounts_file is not None:
         _require_development(settings, "the embedded issuer")
         issuer = _issuer(settings, settings.accounts_file, clock)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as SQLTimeoutError
 
@@ -42,6 +43,19 @@ def desks(request: Request) -> Desks:
     """FastAPI dependency: what the process works with."""
     found: Desks = request.app.state.desks
     return found
+
+
+TheDesks = Annotated[Desks, Depends(desks)]
+KEPT = ("audit-unavailable", "identity-unavailable", "overloaded")
+"""The problems of an endpoint that changes something: it may not be recorded."""
+SIGNED = ("malformed-request", "signature-invalid", "signature-stale", "forbidden")
+"""The problems of an endpoint that a machine signs for."""
+
+
+class Form(BaseModel):
+    """表单. What comes in: nothing but the named members, in their own types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class StrictRoute(APIRoute):

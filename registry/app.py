@@ -122,7 +122,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     )
     keeper = Keeper(
         registrar,
-        TitleCourier(engine, identity, key),
+        TitleCourier(engine, identity, key, lambda: publisher.version),
         poll_seconds=settings.poll_seconds,
         resign_seconds=settings.resign_seconds,
     )

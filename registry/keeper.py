@@ -81,8 +81,9 @@ class Keeper:
         except (Problem, SQLAlchemyError, OSError, TimeoutError) as error:
             reason = error.reason or error.detail if isinstance(error, Problem) else type(error).__name__
             log.warning("keeper-failed", work=name, reason=reason)
-        except Exception as error:  # noqa: BLE001 - a keeper that ends unseen would let the snapshot expire everywhere
-            log.error("keeper-failed", work=name, error=type(error).__name__, exc_info=error)
+        except Exception:
+            # Whatever it was: a keeper that ends unseen would let the snapshot expire everywhere.
+            log.exception("keeper-failed", work=name)
         else:
             return True
         return False

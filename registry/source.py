@@ -108,8 +108,9 @@ class SnapshotSource:
             await self.refresh()
         except Problem as problem:
             log.warning("snapshot-not-refreshed", reason=problem.reason)
-        except Exception as error:  # noqa: BLE001 - whoever follows goes on following, or the process would starve in ten minutes
-            log.error("snapshot-not-refreshed", error=type(error).__name__, exc_info=error)
+        except Exception:
+            # Whoever follows goes on following, whatever it was: a task that ends unseen would starve the process.
+            log.exception("snapshot-not-refreshed")
 
     async def _heard(self, _message: Msg) -> None:
         self._woken.set()

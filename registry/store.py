@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from exchange.canonical import parse_json
+from exchange.problem import Problem
 from registry.change import Change, Stage, Verb
 from registry.model import Kind, Registered, SignedRight, Status, document, parent_of, parse_entity
 from registry.rights import parse_right
@@ -96,11 +97,17 @@ class PublishedVersion:
 
 @asynccontextmanager
 async def sole_writer(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Be the only one who changes or publishes anything, also among several processes, until the block ends."""
+    """Be the only one who changes or publishes anything, also among several processes, until the block ends.
+
+    Raises `overloaded` if another process keeps the turn for longer than the role waits for locks.
+    """
     async with engine.connect() as connection:
         # A lock of the session, in no transaction: one that stays open would be ended by the server's idle limit.
         free = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await free.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _SOLE_WRITER})
+        try:
+            await free.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _SOLE_WRITER})
+        except sa.exc.DBAPIError as error:
+            raise Problem("overloaded", reason=f"no turn to write: {type(error.orig).__name__}") from None
         try:
             yield
         finally:

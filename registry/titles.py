@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,18 +17,23 @@ from registry.model import Kind, Member, ServiceEntry
 class TitleCourier:
     """名称送达. Sends what identity has not been sent since this process began; identity passes over what it knows."""
 
-    def __init__(self, engine: AsyncEngine, identity: IdentityClient, key: SigningKey) -> None:
-        """`key` is the registry's own, enrolled at identity for the use `registry`."""
-        self._engine, self._identity, self._key = engine, identity, key
+    def __init__(self, engine: AsyncEngine, identity: IdentityClient, key: SigningKey, version: Callable[[], int]) -> None:
+        """`key` is the registry's own, enrolled at identity for the use `registry`; `version` is that of the snapshot."""
+        self._engine, self._identity, self._key, self._version = engine, identity, key, version
         self._sent: dict[tuple[str, str], bytes] = {}
+        self._delivered = 0
 
     async def deliver(self) -> None:
         """Send every title that has changed. Raises what identity answers; what was sent until then counts."""
+        version = self._version()
+        if version == self._delivered:  # titles are part of what a version is made of
+            return
         for place, entry in (await self._titles()).items():
             digest = sha256(canonical(dict(entry)))
             if self._sent.get(place) != digest:
                 await self._identity.save_titles(*place, entry, self._key)
                 self._sent[place] = digest
+        self._delivered = version
 
     async def _titles(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         async with self._engine.connect() as connection:

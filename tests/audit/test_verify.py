@@ -76,12 +76,7 @@ def trust(tmp_path: Path) -> Trust:
 @cache
 def signed_request() -> tuple[bytes, bytes]:
     """Signature base and signature of the consumer's request."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-road-client", CONSUMER),
-        ("x-road-id", "r-1"),
-        ("exchange-purpose", "transfer"),
-    ]
+    named = {"content-type": "application/json", "x-road-client": CONSUMER, "x-road-id": "r-1", "exchange-purpose": "transfer"}
     request = HttpRequest("POST", f"/r1/{SERVICE}", "", "gateway.test", list(named.items()), b'{"subject":"x","items":["name"]}')
     signed = sign_request(CONSUMER_KEY, request, tag=Tag.REQUEST, now=NOW)
     verified = verify_request(signed, tag=Tag.REQUEST, key_of=lambda _: CONSUMER_KEY.public, now=NOW)
@@ -112,9 +107,8 @@ def receipt_file(
     answer = Answer(SUBJECT, {"name": "张三"}, {"address": "北京市***"}, {"is_adult": {"args": {}, "holds": True}})
     presentation = issue_record(PROVIDER_KEY, replace(claims, **(record or {})), answer)
     entry = _entry(presentation, leaf or {})
-    said = ReceiptClaims(
-        CONSUMER, "r-1", NOW + 1, presentation_hash(presentation), ORIGIN, entry, GATEWAY, {"photo": "item-not-covered"}
-    )
+    sd_hash, withheld = presentation_hash(presentation), {"photo": "item-not-covered"}
+    said = ReceiptClaims(CONSUMER, "r-1", NOW + 1, sd_hash, ORIGIN, entry, GATEWAY, withheld)
     whole = issue_receipt(by, presentation, replace(said, **(receipt or {})))
     return ReceiptFile(whole, (base, signature), prove(entry) if proof else None)
 
@@ -255,6 +249,7 @@ def test_each_check_names_what_it_found(tmp_path: Path) -> None:
     record, *disclosures = body.split("~")
     stranger = SigningKey.generate()
     base, signature = file.request or (b"", b"")
+    proof = file.proof or b""
     cases: list[tuple[ReceiptFile, set[CheckName]]] = [
         (replace(file, presentation="~".join([record[:-4] + "AAAA", *disclosures, binding])), {CheckName.RECORD_SIGNATURE}),
         (replace(file, presentation=f"{body}~{binding[:-4]}AAAA"), {CheckName.RECEIPT_SIGNATURE}),
@@ -269,11 +264,11 @@ def test_each_check_names_what_it_found(tmp_path: Path) -> None:
         (receipt_file(leaf={"consumer_key": "unknown"}), {CheckName.REQUEST}),
         (receipt_file(receipt={"log": "log.example/other"}), {CheckName.LEAF}),
         (replace(file, proof=prove(b"another entry")), {CheckName.INCLUSION}),
-        (replace(file, proof=(file.proof or b"").replace(b"\n10\n", b"\n11\n")), {CheckName.CHECKPOINT}),
-        (replace(file, proof=(file.proof or b"").replace(b"\n10\n", b"\n20\n")), {CheckName.INCLUSION, CheckName.CHECKPOINT}),
-        (replace(file, proof=(file.proof or b"")[:-6] + b"AAA=\n"), {CheckName.CHECKPOINT}),
+        (replace(file, proof=proof.replace(b"\n10\n", b"\n11\n")), {CheckName.CHECKPOINT}),
+        (replace(file, proof=proof.replace(b"\n10\n", b"\n20\n")), {CheckName.INCLUSION, CheckName.CHECKPOINT}),
+        (replace(file, proof=proof[:-30] + bytes([b"AB"[proof[-30] == ord("A")]]) + proof[-29:]), {CheckName.CHECKPOINT}),
         (replace(file, proof=b""), {CheckName.INCLUSION, CheckName.CHECKPOINT}),
-        (replace(file, proof=(file.proof or b"").replace(b"\nindex", b"\nextra AAAA\nindex")), {CheckName.INCLUSION}),
+        (replace(file, proof=proof.replace(b"\nindex", b"\nextra AAAA\nindex")), {CheckName.INCLUSION}),
     ]
     for case, names in cases:
         report = verify_receipt(case.encode(), trust)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -43,17 +43,25 @@ FRAMES = [
 ]
 
 
-@pytest.fixture
-def lines(capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """What a configured process has written to standard error, line by line."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level, structlog.get_config())
+@contextmanager
+def configured(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    """A process whose logs are configured; gives what it has written to standard error since, line by line."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()  # configuring closes what it finds, and these are the test runner's own
     capfd.readouterr()
     configure_logging("trial")
-    yield lambda: capfd.readouterr().err.splitlines()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:], root.level = before[0], before[1]
-    structlog.configure(**before[2])
+
+    def read() -> list[str]:
+        return capfd.readouterr().err.splitlines()
+
+    try:
+        yield read
+    finally:
+        structlog.contextvars.clear_contextvars()
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=range(len(FRAMES)))
@@ -185,65 +193,74 @@ class _Lines:
     ],
     ids=range(10),
 )
-def test_log_injection_yields_one_line_that_says_what_came(text: str, lines: Any) -> None:
-    get_logger("trial").info("event", field=text)
-    logging.getLogger("library").warning("said %s", text)
-    own, foreign = (json.loads(line) for line in lines())
+def test_log_injection_yields_one_line_that_says_what_came(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with configured(capfd) as lines:
+        get_logger("trial").info("event", field=text)
+        logging.getLogger("library").warning("said %s", text)
+        own, foreign = (json.loads(line) for line in lines())
     assert own["field"] == text
     assert own["level"] == "info"
     assert foreign["event"] == f"said {text}"
+    assert foreign["module"] == "library"
 
 
-def test_a_log_call_never_fails(lines: Any) -> None:
-    class Unprintable:
+def test_a_log_call_never_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    class Printed:
         def __str__(self) -> str:
             return "printed"
 
-    get_logger("trial").info("event", big=2**70, thing=Unprintable(), raw=b"\xff", keys={(1, 2): 3}, surrogate="\udfff")
-    (line,) = lines()
+    with configured(capfd) as lines:
+        get_logger("trial").info("event", big=2**70, thing=Printed(), raw=b"\xff", keys={(1, 2): 3}, surrogate="\udfff")
+        (line,) = lines()
     entry = json.loads(line)
     assert entry["big"] == 2**70
     assert entry["thing"] == "printed"
     assert entry["surrogate"] == "\udfff"
 
 
-def test_tracebacks_are_redacted_too(lines: Any) -> None:
+def test_tracebacks_are_redacted_too(capfd: pytest.CaptureFixture[str]) -> None:
     def fail(subject: str) -> None:
         raise ValueError(f"no such subject {subject}")
 
-    try:
-        fail("110101199003074258")
-    except ValueError:
-        get_logger("trial").exception("failed")
-        logging.getLogger("library").exception("failed with %s", "110101199003074258")
-    written = lines()
+    with configured(capfd) as lines:
+        try:
+            fail("110101199003074258")
+        except ValueError:
+            get_logger("trial").exception("failed")
+            logging.getLogger("library").exception("failed with %s", "110101199003074258")
+        written = lines()
     assert len(written) == 2
     for line in written:
         assert "110101199003074258" not in line
         assert "ValueError" in json.loads(line)["exception"]
 
 
-def test_every_line_says_when_who_and_how_grave(lines: Any) -> None:
-    get_logger("trial").warning("event")
-    entry = json.loads(lines()[0])
+def test_every_line_says_when_who_and_how_grave(capfd: pytest.CaptureFixture[str]) -> None:
+    with configured(capfd) as lines:
+        get_logger("trial").warning("event")
+        entry = json.loads(lines()[0])
     assert {"timestamp", "level", "component", "module", "event"} <= set(entry)
     assert (entry["component"], entry["module"], entry["level"]) == ("trial", "trial", "warning")
     assert entry["timestamp"].endswith("Z")
 
 
-def test_the_level_is_a_setting(capfd: pytest.CaptureFixture[str], lines: Any) -> None:
-    get_logger("trial").debug("not shown")
-    assert lines() == []
-    configure_logging("trial", "warning")
-    get_logger("trial").info("not shown either")
-    assert capfd.readouterr().err == ""
+def test_the_level_is_a_setting(capfd: pytest.CaptureFixture[str]) -> None:
+    with configured(capfd) as lines:
+        get_logger("trial").debug("not shown")
+        configure_logging("trial", "warning")
+        get_logger("trial").info("not shown either")
+        assert lines() == []
 
 
 def test_before_anything_is_configured_logs_are_redacted_already(capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     secret = "110101199003074258"
+
+    def fail(subject: str) -> None:
+        raise RuntimeError(f"no such subject {subject}")
+
     try:
-        raise RuntimeError(f"{secret} in a local variable")
+        fail(secret)
     except RuntimeError:
         get_logger("early").exception("event", subject=secret)
     (line,) = capfd.readouterr().err.splitlines()

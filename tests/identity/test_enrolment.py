@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from exchange.clock import parse_rfc3339
 from exchange.keys import SigningKey, VerifyKey
@@ -14,11 +13,15 @@ from identity.client import KeyUse
 from identity.model import KeyState
 from tests.identity.office import CONSUMER, URL, Office
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TAX = "CN-YA/GOV/tax/taxation"
+LISTED = "CN-YA/GOV/tax/listed"
 
 
 @pytest.mark.parametrize("alg", ["ES256", "Ed25519"])
-async def test_an_enrolled_key_has_a_certificate_of_the_authority(office: Office, alg: str) -> None:
+async def test_an_enrolled_key_has_a_certificate_of_the_authority(shared_office: Office, alg: str) -> None:
+    office = shared_office
     key = SigningKey.generate(alg)
     enrolled = await office.client.enrol_key(await office.token("registrar"), key, CONSUMER, KeyUse.SUBSYSTEM)
     certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
@@ -33,7 +36,8 @@ async def test_an_enrolled_key_has_a_certificate_of_the_authority(office: Office
     assert await office.client.find_key(key.kid) == enrolled
 
 
-async def test_the_same_key_is_never_enrolled_twice(office: Office) -> None:
+async def test_the_same_key_is_never_enrolled_twice(shared_office: Office) -> None:
+    office = shared_office
     token, key = await office.token("registrar"), SigningKey.generate()
     enrolled = await office.client.enrol_key(token, key, CONSUMER, KeyUse.SUBSYSTEM)
     for owner in (CONSUMER, TAX):
@@ -45,7 +49,8 @@ async def test_the_same_key_is_never_enrolled_twice(office: Office) -> None:
     assert (await office.client.find_key(key.kid)).certificate == enrolled.certificate
 
 
-async def test_an_integrator_works_for_subsystems_of_the_own_member_only(office: Office) -> None:
+async def test_an_integrator_works_for_subsystems_of_the_own_member_only(shared_office: Office) -> None:
+    office = shared_office
     token = await office.token("integrator")
     own = await office.client.enrol_key(token, SigningKey.generate(), CONSUMER, KeyUse.SUBSYSTEM)
     for owner, use in ((TAX, KeyUse.SUBSYSTEM), ("CN-YA/GOV/real-estate-2/x", KeyUse.SUBSYSTEM), ("gateway-1", KeyUse.GATEWAY)):
@@ -57,7 +62,8 @@ async def test_an_integrator_works_for_subsystems_of_the_own_member_only(office:
     assert (await office.client.revoke_key(token, own.kid, "lost")).state is KeyState.REVOKED
 
 
-async def test_an_active_key_brings_in_the_next_one_of_its_owner(office: Office) -> None:
+async def test_an_active_key_brings_in_the_next_one_of_its_owner(shared_office: Office) -> None:
+    office = shared_office
     old, new = await office.enrolled(CONSUMER), SigningKey.generate("Ed25519")
     followed = await office.client.rotate_key(old, new, CONSUMER)
     assert (followed.owner, followed.use, followed.rotated_from) == (CONSUMER, KeyUse.SUBSYSTEM, old.kid)
@@ -66,7 +72,8 @@ async def test_an_active_key_brings_in_the_next_one_of_its_owner(office: Office)
     assert (await office.ask())["state"] == "requested"
 
 
-async def test_only_the_key_itself_brings_in_its_successor(office: Office) -> None:
+async def test_only_the_key_itself_brings_in_its_successor(shared_office: Office) -> None:
+    office = shared_office
     old, other = await office.enrolled(CONSUMER), await office.enrolled(TAX)
     with pytest.raises(Problem, match="malformed-request"):  # signed by the owner, but made for somebody else
         await office.client._wire.signed(old, CONSUMER, "POST", f"/keys/{old.kid}/rotation", {"csr": make_request(other, TAX)})
@@ -79,37 +86,8 @@ async def test_only_the_key_itself_brings_in_its_successor(office: Office) -> No
         await office.client.rotate_key(old, old, CONSUMER)
 
 
-@pytest.mark.parametrize("end", ["revoked", "expired"])
-async def test_a_key_that_has_ended_signs_nothing_more(office: Office, end: str) -> None:
-    key = await office.enrolled(CONSUMER)
-    registered = await office.client.find_key(key.kid)
-    if end == "revoked":
-        await office.client.revoke_key(await office.token("security"), key.kid, "lost")
-    else:
-        office.clock.advance(registered.valid_until - 1 - office.clock.now())
-        with pytest.raises(Problem, match="malformed-request"):  # the signature holds, the end that is asked for does not
-            await office.ask(valid_seconds=-5)
-        office.clock.advance(1)
-    with pytest.raises(Problem, match="signature-invalid"):
-        await office.client.rotate_key(key, SigningKey.generate(), CONSUMER)
-    with pytest.raises(Problem, match="signature-invalid"):
-        await office.ask()
-
-
-@pytest.mark.invariant("I-27")
-async def test_a_revoked_key_stands_in_the_fence_and_twice_is_once(office: Office) -> None:
-    key = await office.enrolled(CONSUMER)
-    first = await office.client.revoke_key(await office.token("registrar"), key.kid, "lost")
-    fences = await office.rows("SELECT kind, ground, cause FROM audit.fence")
-    assert [tuple(row) for row in fences] == [("key", key.kid, "revoked")]
-    office.clock.advance(5)
-    again = await office.client.revoke_key(await office.token("security"), key.kid, "lost again")
-    assert again == first
-    assert len(await office.rows("SELECT FROM audit.fence")) == 1
-    assert len([leaf for leaf, _ in await office.entries() if leaf["kind"] == "key" and leaf["state"] == "ended"]) == 1
-
-
-async def test_identity_publishes_the_key_that_signs_grants_and_nobody_revokes_it_here(office: Office) -> None:
+async def test_identity_publishes_the_key_that_signs_grants_and_nobody_revokes_it_here(shared_office: Office) -> None:
+    office = shared_office
     own = office.desks.consents.key
     assert (await office.client.find_key(own.kid)).use is KeyUse.IDENTITY
     for account in ("registrar", "security"):
@@ -117,29 +95,24 @@ async def test_identity_publishes_the_key_that_signs_grants_and_nobody_revokes_i
             await office.client.revoke_key(await office.token(account), own.kid, "no")
 
 
-async def test_the_list_of_keys_is_public_and_comes_in_pages(office: Office) -> None:
+async def test_the_list_of_keys_is_public_and_comes_in_pages(shared_office: Office) -> None:
+    office = shared_office
     token, made = await office.token("registrar"), [SigningKey.generate("Ed25519") for _ in range(3)]
-    mine = {(await office.client.enrol_key(token, key, TAX, KeyUse.SUBSYSTEM)).kid for key in made}
+    mine = {(await office.client.enrol_key(token, key, LISTED, KeyUse.SUBSYSTEM)).kid for key in made}
     listed = [key.kid for key in await office.client.list_keys()]
     assert mine < set(listed)
     assert listed == sorted(listed)
     page = await office.desks.keys.page(after=listed[1], owner=None, limit=2)
     assert [key.kid for key in page] == listed[2:4]
-    answer = await office.http.get(f"{URL}/keys?owner={TAX}")
+    answer = await office.http.get(f"{URL}/keys?owner={LISTED}")
     assert {row["kid"] for row in answer.json()["keys"]} == mine
     assert parse_rfc3339(answer.json()["keys"][0]["valid_from"]) == office.clock.now()
 
 
-async def test_an_unknown_key_is_not_found(office: Office) -> None:
+async def test_an_unknown_key_is_not_found(shared_office: Office) -> None:
+    office = shared_office
     answer = await office.call("GET", f"/keys/{'A' * 43}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
     assert (await office.call("GET", "/keys/short")).status_code == 400
     answer = await office.call("POST", f"/keys/{'A' * 43}/revocation", account="security", body={"reason": "x"})
     assert answer.status_code == 404
-
-
-@pytest.mark.parametrize("alg", ["Ed25519"])
-def test_an_ed25519_request_is_made_without_a_digest(alg: str) -> None:
-    request = x509.load_pem_x509_csr(make_request(SigningKey.generate(alg), TAX).encode())
-    assert isinstance(request.public_key(), ed25519.Ed25519PublicKey)
-    assert request.is_signature_valid

@@ -162,10 +162,10 @@ async def test_a_guardianship_that_has_ended_gives_nothing(office: Office) -> No
     assert (await office.answer("grant", asked["id"], "guardian"))["granted_by"] == "guardian"
 
 
-@pytest.mark.parametrize(("guardian", "ward"), [(GUARDIAN, CITIZEN), (GUARDIAN, GUARDIAN), (CHILD, CHILD), (GUARDIAN, "x" * 18)])
-async def test_nobody_is_guardian_of_a_grown_up(office: Office, guardian: str, ward: str) -> None:
-    with pytest.raises(Problem, match="malformed-request"):
-        await office.client.begin_guardianship(await office.token("registrar"), guardian, ward)
+async def test_nobody_is_guardian_of_a_grown_up(office: Office) -> None:
+    for guardian, ward in ((GUARDIAN, CITIZEN), (GUARDIAN, GUARDIAN), (CHILD, CHILD), (GUARDIAN, "x" * 18)):
+        with pytest.raises(Problem, match="malformed-request"):
+            await office.client.begin_guardianship(await office.token("registrar"), guardian, ward)
 
 
 async def test_a_ward_that_comes_of_age_while_asked_answers_alone(office: Office) -> None:

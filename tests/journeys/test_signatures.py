@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ def resigned(stage: Stage, alter: Alter) -> Prepared:
     label, _, raw = alter(headers.pop("signature-input")).partition("=")
     del headers["signature"]
     unsigned = replace(request, headers=list(headers.items()))
-    names = tuple(raw[2 : raw.index(")") - 1].split('" "'))
+    names = re.findall(r'"([^"]+)"', raw[: raw.index(")")])
     signature = base64.b64encode(key.sign(signature_base(unsigned, names, raw))).decode("ascii")
     signed = [*headers.items(), ("signature-input", f"{label}={raw}"), ("signature", f"{label}=:{signature}:")]
     return replace(prepared, request=replace(request, headers=signed))
@@ -110,11 +111,12 @@ async def test_a_control_signature_opens_no_data_and_a_data_signature_explains_n
     prepared = stage.prepare(stage.wanted(IDENTITY, stage.exchange.cast.buyer.id, items=["name"]))
     gateway = stage.gateway()
     dropped = {"content-digest", "signature-input", "signature"}
-    plain = replace(prepared.request, headers=[pair for pair in prepared.request.headers if pair[0] not in dropped])
+    headers = [pair for pair in prepared.request.headers if pair[0] not in dropped]
+    plain = replace(prepared.request, headers=headers, authority=gateway.removeprefix("http://"))
     as_control = sign_request(stage.session.key(), plain, tag=Tag.CONTROL, now=stage.session.clock.now())
     assert (await stage.refusal(replace(prepared, request=as_control), gateway)).code == "malformed-request"
-    headers = dict(prepared.request.headers)
-    answer = await stage.session.http.post(f"{gateway}/explain", content=prepared.request.body, headers=headers)
+    signed = dict(prepared.request.headers)
+    answer = await stage.session.http.post(f"{gateway}/explain", content=prepared.request.body, headers=signed)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
 
 

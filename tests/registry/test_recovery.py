@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.client import FenceDesk, GroundKind
+from audit.client import FenceDesk, GroundKind, NotDurable
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from registry import store
@@ -273,6 +273,22 @@ async def test_a_start_without_identity_knows_the_keys_it_had(town: Town, tmp_pa
         again = Town(app, http, town.office, town.anchor, settings)
         assert (await again.source().refresh()).right_count == 1
         assert (await again.call("GET", "/health/ready", account=None)).status_code == 200
+
+
+@pytest.mark.invariant("I-5")
+async def test_a_registry_does_not_start_where_what_is_acknowledged_could_be_lost(town: Town, tmp_path: Path) -> None:
+    name = town.office.database.name
+    await town.office.rows(f'ALTER ROLE yitong_registry IN DATABASE "{name}" SET synchronous_commit TO off')
+    with pytest.raises(NotDurable, match="synchronous_commit"):
+        async with open_registry(town.office, tmp_path):
+            pass
+
+
+async def test_a_registry_that_gets_no_turn_says_so(town: Town) -> None:
+    async with store.sole_writer(town.app.state.desk.engine):
+        with pytest.raises(Problem, match="overloaded"):
+            await town.client.suspend(await town.token(), "members", "CN-YA/GOV/tax", CAUSE)
+    await town.client.suspend(await town.token(), "members", "CN-YA/GOV/tax", CAUSE)
 
 
 async def test_two_registries_take_turns(town: Town, tmp_path: Path) -> None:
