@@ -45,15 +45,22 @@ class Listener:
         if len(answer) > bus.MAX_PAYLOAD_BYTES:
             answer = self._refusal("too-large")
         self._calls.labels("record" if b"~" in answer else "refusal").inc()
-        await message.respond(answer)
+        await _respond(message, answer)
 
     async def _refuse(self, message: Msg) -> None:
         self._calls.labels("overloaded").inc()
-        await message.respond(self._refusal("overloaded"))
+        await _respond(message, self._refusal("overloaded"))
 
     def _refusal(self, code: str) -> bytes:
         """A refusal made before the request was read, so it names none."""
         return issue_refusal(self._key, request="", code=code, issued_at=int(self._clock.now())).encode("ascii")
+
+
+async def _respond(message: Msg, answer: bytes) -> None:
+    # `respond` would send the caller's own headers back on top of the answer: for one near the limit the server would cut
+    # the department off instead of passing it on.
+    message.headers = None
+    await message.respond(answer)
 
 
 def build(settings: Settings) -> FastAPI:

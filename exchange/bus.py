@@ -10,7 +10,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from exchange.log import get_logger
 from exchange.problem import Problem
@@ -72,6 +72,8 @@ async def request(
         raise Problem("provider-unavailable", reason="bus is away")
     try:
         answer = await client.request(subject, payload, timeout=seconds, headers=headers)
+    except MaxPayloadError:
+        raise Problem("too-large", "the request is too large for the provider") from None
     except NoRespondersError:
         raise Problem("provider-unavailable", "no process of the provider is listening") from None
     except TimeoutError:

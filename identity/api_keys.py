@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
@@ -14,7 +14,7 @@ from exchange.web import problem_responses
 from identity.callers import KEPT, SIGNED, Form, StrictRoute, TheDesks, signer
 from identity.certificates import MAX_REQUEST_CHARACTERS
 from identity.keys import PAGE
-from identity.model import KeyUse
+from identity.model import KeyUse, RegisteredKey
 
 Kid = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$", description="RFC 7638 thumbprint")]
 
@@ -108,9 +108,10 @@ async def enrol_key(
     response_model=KeyView,
     responses=problem_responses(*SIGNED, "conflict", *KEPT),
 )
-async def rotate_key(kid: Kid, wanted: CertificateRequest, request: Request, held: TheDesks) -> dict[str, Any]:
+async def rotate_key(
+    kid: Kid, wanted: CertificateRequest, held: TheDesks, old: Annotated[RegisteredKey, Depends(signer)]
+) -> dict[str, Any]:
     """Enrol the next key of the same owner; the call is signed with the key `kid`, which stays valid."""
-    old = await signer(request)
     if old.kid != kid:
         raise Problem("forbidden", "the key that is to be followed signs this call")
     return (await held.keys.rotate(old, wanted.csr)).document()

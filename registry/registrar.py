@@ -21,7 +21,7 @@ from exchange.problem import Problem
 from registry import store
 from registry.change import Change, Stage, Verb, amended, keep, moved, narrows
 from registry.ledger import Ledger
-from registry.model import Entity, KeyEntry, Kind, Registered, SignedRight, Status, ground_of, parent_of
+from registry.model import Entity, KeyEntry, Kind, Purpose, Registered, SignedRight, Status, ground_of, parent_of
 from registry.publish import Publisher
 from registry.reading import parse_key_entry
 from registry.rights import Surroundings, parse_right, require_valid, signing_key_of, verify_right_signature
@@ -369,16 +369,14 @@ class Registrar:
             found = await store.find_entry(connection, kind, identifier)
             return None if found is None else found.entity
 
+        named = [found.entity for found in (await store.find_entries(connection, Kind.PURPOSE, purposes)).values()]
         return Surroundings(
             service=await entity(Kind.SERVICE, service),
             consumer=await entity(Kind.SUBSYSTEM, consumer),
             consumer_member=await entity(Kind.MEMBER, consumer.rpartition("/")[0]),
             provider=await entity(Kind.SUBSYSTEM, provider),
             provider_member=await entity(Kind.MEMBER, provider.rpartition("/")[0]),
-            purposes={
-                code: registered.entity  # type: ignore[misc]
-                for code, registered in (await store.find_entries(connection, Kind.PURPOSE, purposes)).items()
-            },
+            purposes={purpose.id: purpose for purpose in named if isinstance(purpose, Purpose)},
             now=self._clock.now(),
         )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import httpx2
 from fastapi import FastAPI
 
@@ -35,7 +34,7 @@ from audit.note import VerifierKey
 from audit.release import ReleaseDesk
 from audit.sequence import Integrator
 from deploy.postgres.roles import Database
-from exchange.canonical import b64url, sha256
+from exchange.canonical import b64url
 from exchange.clock import ManualClock
 from exchange.jws import sign_compact
 from exchange.keys import SigningKey
@@ -70,7 +69,6 @@ class Scene:
     registry: FenceDesk
     memory: HeadMemory
     vkey: VerifierKey = LOG
-    connections: list[asyncpg.Connection] = field(default_factory=list)
 
     async def release(
         self,
@@ -338,8 +336,3 @@ def _issuer(key: SigningKey) -> httpx2.ASGITransport:
 def changed(row: ReleaseRow, **grounds: Any) -> ReleaseRow:
     """The row as it would be for the database, standing on other grounds than its leaf says."""
     return replace(row, grounds=replace(row.grounds, **grounds))
-
-
-def digest_of(text: str) -> str:
-    """A digest for a leaf."""
-    return b64url(sha256(text.encode()))

@@ -91,6 +91,11 @@ class Stage:
         snapshot = self.session.trust.current()
         return read_answer(answer.status_code, answer.content, prepared, snapshot, now=self.session.clock.now())
 
+    def read_text(self, presentation: str, prepared: Prepared) -> Fetched:
+        """The same of a presentation that came another way."""
+        now = self.session.clock.now()
+        return read_answer(200, presentation.encode("ascii"), prepared, self.session.trust.current(), now=now)
+
     async def fetch(self, wanted: Wanted, gateway: str | None = None, *, consumer: str = CONSUMER) -> Fetched:
         """Ask, verify, read. Raises Problem."""
         prepared = self.prepare(wanted, consumer=consumer)

@@ -10,7 +10,7 @@ import pytest
 from deploy.config.services import BOOTSTRAP_FILE, declared_services
 from deploy.home import key_owners
 from registry.bootstrap import read_bootstrap
-from registry.model import Kind, Registered, Status
+from registry.model import Kind, Purpose, Registered, ServiceEntry, Status
 from registry.rights import Surroundings, find_faults, parse_right
 from tests.registry.town import BANK, CONSUMER, RIGHTS
 
@@ -44,7 +44,7 @@ def test_each_right_of_the_story_fits_the_file(document: dict[str, Any]) -> None
         consumer_member=entity(Kind.MEMBER, right.consumer.rpartition("/")[0]),
         provider=entity(Kind.SUBSYSTEM, provider),
         provider_member=entity(Kind.MEMBER, provider.rpartition("/")[0]),
-        purposes={code: entry.entity for code, entry in entries(Kind.PURPOSE).items()},  # type: ignore[misc]
+        purposes={entry.entity.id: entry.entity for entry in ENTRIES if isinstance(entry.entity, Purpose)},
         now=NOW,
     )
     assert find_faults(document, right, around) == ()
@@ -70,8 +70,8 @@ def test_a_third_persons_number_is_never_in_full_and_never_beside_a_full_date() 
 def test_ethnicity_is_given_to_nobody() -> None:
     """Its masked form is the word that it is hidden."""
     assert all(document["items"].get("ethnicity", "masked") == "masked" for document in RIGHTS)
-    services = {entry.entity.id: entry.entity for entry in ENTRIES if entry.kind is Kind.SERVICE}
-    masks = {item.mask for service in services.values() for name, item in service.items.items() if name == "ethnicity"}  # type: ignore[union-attr]
+    services = [entry.entity for entry in ENTRIES if isinstance(entry.entity, ServiceEntry)]
+    masks = {service.items["ethnicity"].mask for service in services if "ethnicity" in service.items}
     assert masks == {"hide"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ class BreakingLedger(Ledger):
         self.breaks_after = ""
         self.problem: type[BaseException] | None = None
 
-    async def _through(self, name: str, work: Awaitable[None]) -> None:
+    async def _through(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if self.breaks_before == name:
-            work.close()  # type: ignore[attr-defined]
+            work.close()
             raise Problem("audit-unavailable") if self.problem is None else self.problem
         await work
         if self.breaks_after == name:

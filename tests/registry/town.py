@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
+from audit.client import Answer, ReleaseDesk
 from deploy.postgres.roles import Database
 from exchange.keys import SigningKey
 from identity.client import KeyUse
@@ -22,6 +23,7 @@ from registry.keeper import Keeper
 from registry.ledger import Ledger
 from tests.identity.office import URL as IDENTITY_URL
 from tests.identity.office import Office, open_office
+from tests.support.audit_rows import opened, release_row
 
 URL = "http://registry.test"
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "config"
@@ -33,6 +35,28 @@ SERVICE = f"{PROVIDER}/contributions"
 POPULATION = "CN-YA/GOV/public-security/population"
 IDENTITY_SERVICE = f"{POPULATION}/resident-identity"
 RIGHTS: list[dict[str, Any]] = json.loads((CONFIG / "rights.json").read_text(encoding="utf-8"))["rights"]
+
+
+CIVIL_AFFAIRS: dict[str, Any] = {
+    "id": "CN-YA/GOV/civil-affairs",
+    "name_zh": "民政局",
+    "name_en": "Civil affairs",
+    "restricted": False,
+}
+MARRIAGE: dict[str, Any] = {
+    "id": "CN-YA/GOV/civil-affairs/families/marriage",
+    "schema_version": 1,
+    "title_zh": "婚姻登记",
+    "title_en": "Marriage",
+    "subject_kind": "person",
+    "sharing_class": "conditional",
+    "sharing_terms": "依法履职所必需",
+    "items": {
+        "status": {"title_zh": "状态", "title_en": "Status", "classification": 2, "mask": None, "source": "civil-affairs"},
+    },
+    "facts": {"is_married": {"title_zh": "已婚", "title_en": "Married"}},
+    "events": ["marriage.registered"],
+}
 
 
 def story_right(service: str = IDENTITY_SERVICE, consumer: str = CONSUMER) -> dict[str, Any]:
@@ -150,3 +174,10 @@ async def open_town(database: Database, home: Path, *, titles: bool = False, **m
             await office.client.enrol_key(await office.token("registrar"), key, "registry", KeyUse.REGISTRY)
         async with open_registry(office, home, **more) as town:
             yield town
+
+
+async def placed(town: Town, **grounds: Any) -> Answer:
+    """What the fence says to a release that stands on these grounds, and otherwise on nothing withdrawn."""
+    desk = ReleaseDesk(town.office.database.url("yitong_gateway"))
+    async with opened(desk):
+        return (await desk.place(release_row(**{"snapshot_version": 2**40} | grounds))).answer
