@@ -181,7 +181,8 @@ class Office:
         if verb == "grant":
             text = (await self.client.show_consent(token, consent_id))["texts"][0]
             return await self.client.grant_consent(token, consent_id, text_hash=text["text_hash"], language=text["language"])
-        return await getattr(self.client, f"{verb}_consent")(token, consent_id)  # type: ignore[no-any-return]
+        answered: dict[str, Any] = await getattr(self.client, f"{verb}_consent")(token, consent_id)
+        return answered
 
     async def granted(self, **more: Any) -> str:
         """The id of a consent that the citizen has just granted."""

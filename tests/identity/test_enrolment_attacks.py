@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,13 +20,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TAX = "CN-YA/GOV/tax/taxation"
 
 
-def request_by(private: object, *uris: str, algorithm: hashes.HashAlgorithm | None) -> str:
+def request_by(private: Any, *uris: str, algorithm: hashes.SHA256 | hashes.SHA384) -> str:
     """A signing request with any names, by any key."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     if uris:
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(private, algorithm).public_bytes(serialization.Encoding.PEM).decode()  # type: ignore[arg-type]
+    return builder.sign(private, algorithm).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def with_other_signature(pem: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,27 +12,20 @@ from typing import Any
 import pytest
 
 from exchange.canonical import b64url
-from exchange.envelope import HttpRequest, Tag, parse_signature_input, sign_request, signature_base
+from exchange.envelope import HttpRequest, Tag, parse_signature_input, sign_request
 from exchange.jws import sign_compact
 from exchange.keys import SigningKey
 from gateway.client import Prepared
+from tests.journeys.signing import resigned
 from tests.journeys.stage import IDENTITY, Stage
 
 Alter = Callable[[str], str]
 
 
-def resigned(stage: Stage, alter: Alter) -> Prepared:
-    """A request whose Signature-Input was altered before it was signed: the signature itself holds."""
+def altered(stage: Stage, alter: Alter) -> Prepared:
+    """A good question whose Signature-Input was altered before it was signed: the signature itself holds."""
     prepared = stage.prepare(stage.wanted(IDENTITY, stage.exchange.cast.buyer.id, items=["name"]))
-    request, key = prepared.request, stage.session.key()
-    headers = dict(request.headers)
-    label, _, raw = alter(headers.pop("signature-input")).partition("=")
-    del headers["signature"]
-    unsigned = replace(request, headers=list(headers.items()))
-    names = re.findall(r'"([^"]+)"', raw[: raw.index(")")])
-    signature = base64.b64encode(key.sign(signature_base(unsigned, names, raw))).decode("ascii")
-    signed = [*headers.items(), ("signature-input", f"{label}={raw}"), ("signature", f"{label}=:{signature}:")]
-    return replace(prepared, request=replace(request, headers=signed))
+    return resigned(prepared, stage.session.key(), alter)
 
 
 def now_shifted(text: str, seconds: int) -> str:
@@ -69,7 +60,7 @@ def _with_nonce(text: str, nonce: str) -> str:
 async def test_a_signature_outside_the_profile_is_refused(stage: Stage, name: str) -> None:
     code, alter = SIGNATURES[name]
     for gateway in stage.session.gateways:
-        problem = await stage.refusal(resigned(stage, alter), gateway)
+        problem = await stage.refusal(altered(stage, alter), gateway)
         assert problem.code == code
 
 
@@ -84,14 +75,14 @@ async def test_a_clock_that_is_a_little_off_is_no_reason_to_refuse(stage: Stage,
 async def test_the_plain_resigned_request_is_answered(stage: Stage) -> None:
     # So that the refusals above are for what was altered, and not for the way in which it was signed.
     for alter in (lambda text: text, lambda text: text + ';alg="ecdsa-p256-sha256"'):
-        prepared = resigned(stage, alter)
+        prepared = altered(stage, alter)
         assert (await stage.send(prepared)).status_code == 200
 
 
 @pytest.mark.invariant("I-39")
 async def test_what_is_altered_after_signing_is_refused(stage: Stage) -> None:
     prepared = stage.prepare(stage.wanted(IDENTITY, stage.exchange.cast.buyer.id, items=["name"]))
-    altered: dict[str, HttpRequest] = {
+    changed: dict[str, HttpRequest] = {
         "body": replace(prepared.request, body=prepared.request.body.replace(b"name", b"addr")),
         "path": replace(prepared.request, path=prepared.request.path.replace("resident-identity", "household")),
     }
@@ -99,8 +90,8 @@ async def test_what_is_altered_after_signing_is_refused(stage: Stage) -> None:
         headers = [(key, "another" if key == name != "x-road-client" else value) for key, value in prepared.request.headers]
         if name == "x-road-client":
             headers = [(key, value.replace("transfer", "registration") if key == name else value) for key, value in headers]
-        altered[name] = replace(prepared.request, headers=headers)
-    for name, request in altered.items():
+        changed[name] = replace(prepared.request, headers=headers)
+    for name, request in changed.items():
         problem = await stage.refusal(replace(prepared, request=request))
         assert problem.code == ("malformed-request" if name == "body" else "signature-invalid"), name
     assert (await stage.send(prepared)).status_code == 200, "untouched it is answered"
