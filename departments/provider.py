@@ -24,10 +24,10 @@ from exchange.envelope import MAX_AGE_SECONDS, SignedRequest, Tag, verify_reques
 from exchange.identifiers import parse_subject
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import Problem
-from exchange.question import Question, parse_headers, parse_questions
+from exchange.question import Headers, Question, parse_headers, parse_questions
 from exchange.record import Answer, RecordClaims, issue_record, issue_refusal
 from identity.client import covers, verify_grant
-from registry.client import AccessRight, Snapshot
+from registry.client import AccessRight, Snapshot, Status
 
 CHINA = timezone(timedelta(hours=8))
 # The gateway has spent some of the freshness when the call arrives; a call lives no longer than its deadline anyway.
@@ -107,7 +107,7 @@ class Provider:
             signed = verify_request(
                 call.request,
                 tag=Tag.REQUEST,
-                key_of=lambda kid: _active_key(snapshot, kid, self._clock.now()),
+                key_of=lambda kid: _registered_key(snapshot, kid),
                 now=self._clock.now(),
                 max_age=MAX_AGE_SECONDS + GRACE_SECONDS,
             )
@@ -131,6 +131,7 @@ class Provider:
         owner = snapshot.key(signed.key.kid)
         if owner is None or owner.owner != str(headers.consumer):
             raise Problem("signature-invalid", reason="the consumer's key is another's")
+        self._require_in_force(snapshot, signed.key.kid, headers)
         data_set = self._data_sets.get(str(headers.service))
         if data_set is None:
             raise Problem("unknown-service")
@@ -144,6 +145,18 @@ class Provider:
         if right.by_consent:
             self._require_consent(snapshot, call, question)
         return _Checked(question, signed, data_set, right, gateway_key)
+
+    def _require_in_force(self, snapshot: Snapshot, kid: str, headers: Headers) -> None:
+        """What can be suspended or revoked is not: this snapshot may be younger than the gateway's."""
+        if not (snapshot.is_active(headers.consumer) and snapshot.is_active(headers.service.subsystem)):
+            raise Problem("member-suspended")
+        if _active_key(snapshot, kid, self._clock.now()) is None:
+            raise Problem("key-revoked")
+        service = snapshot.service(headers.service)
+        if service is None or service.status is not Status.ACTIVE:
+            raise Problem("unknown-service")
+        if snapshot.purpose(headers.purpose) is None:
+            raise Problem("purpose-not-covered")
 
     def _own_right(self, snapshot: Snapshot, call: ProviderCall, question: Question) -> AccessRight:
         """This department's copy of the right, both signatures of which were verified when the snapshot was loaded."""
@@ -249,6 +262,12 @@ class Provider:
             holds = None if row is None or fact is None else fact.holds(row, arguments, today)
             facts[name] = {"args": dict(arguments), "holds": holds}
         return Answer(question.subject, forms[FULL], forms[MASKED], facts)
+
+
+def _registered_key(snapshot: Snapshot, kid: str) -> VerifyKey | None:
+    """A key whether or not it is active: so that a refusal says which of the two is wrong."""
+    entry = snapshot.key(kid)
+    return None if entry is None else entry.key
 
 
 def _active_key(snapshot: Snapshot, kid: str, now: float) -> VerifyKey | None:

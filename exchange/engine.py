@@ -12,4 +12,7 @@ def sqlalchemy_url(url: str) -> str:
 
 def create_engine(url: str, *, size: int = 5) -> AsyncEngine:
     """An engine whose connections are tried before use."""
-    return create_async_engine(sqlalchemy_url(url), pool_size=size, max_overflow=size, pool_pre_ping=True, pool_timeout=5)
+    # Parameters are personal: SQLAlchemy would put them into the text of an error.
+    return create_async_engine(
+        sqlalchemy_url(url), pool_size=size, max_overflow=size, pool_pre_ping=True, pool_timeout=5, hide_parameters=True
+    )

@@ -9,6 +9,7 @@ Nothing is returned before `place` has said that the entry is durable and that n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -39,8 +40,9 @@ from registry.client import Snapshot, SnapshotSource
 PROVIDER_AHEAD_SECONDS = 2
 # What a provider may say no with; anything else from it is `provider-failed`.
 PROVIDER_CODES = frozenset({
-    "malformed-request", "signature-stale", "right-missing", "purpose-not-covered", "item-not-covered", "consent-required",
-    "consent-mismatch", "unknown-service", "deadline-exceeded", "too-large", "registry-stale",
+    "malformed-request", "signature-stale", "member-suspended", "key-revoked", "right-missing", "purpose-not-covered",
+    "item-not-covered", "consent-required", "consent-mismatch", "unknown-service", "deadline-exceeded", "too-large",
+    "registry-stale",
 })  # fmt: skip
 
 
@@ -231,6 +233,10 @@ async def _place(gateway: Gateway, row: ReleaseRow) -> int:
     verdict = await gateway.releases.place(row)
     if verdict.answer is Answer.RELEASED and verdict.serial is not None:
         return verdict.serial
+    if verdict.answer is Answer.USED_UP and row.grounds.consent is not None:
+        # Only so that the person sees it: the fence has refused already, and goes on refusing.
+        with contextlib.suppress(Problem):
+            await gateway.consents.report_used_up(row.grounds.consent)
     raise refused(verdict)
 
 

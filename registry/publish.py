@@ -127,8 +127,16 @@ class Publisher:
             return PublishedVersion(before.version, max(before.floor, floor), parts)
         return PublishedVersion(max(self._number_after(before), floor), max(before.floor if before else 0, floor), parts)
 
+    async def resign(self) -> None:
+        """Sign the newest version for the next ten minutes, also one that another process has published meanwhile."""
+        async with self._engine.connect() as connection:
+            newest = await store.load_version(connection)
+        if self._published is not None and newest is not None and newest.version >= self._published.version:
+            self._published = newest
+        self.sign()
+
     def sign(self) -> None:
-        """Sign the manifest of the current version for the next ten minutes."""
+        """Sign the manifest of the version that is published here."""
         if self._published is None:
             return
         now = int(self._clock.now())

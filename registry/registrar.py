@@ -190,7 +190,7 @@ class Registrar:
 
     async def tick(self) -> None:
         """What each minute asks for: rights that have ended leave the snapshot, and the manifest is signed anew."""
-        self._publisher.sign()
+        await self._publisher.resign()
         if parts := await self._publisher.find_lapsed_parts():
             async with self._alone():
                 await self._publisher.publish(parts)

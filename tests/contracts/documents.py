@@ -85,6 +85,12 @@ def document(name: str) -> str:
     made: dict[str, Any] = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     if name == "gateway":
         made["paths"] = {**data_door_paths(), **made["paths"]}
+    for verbs in made["paths"].values():
+        for operation in verbs.values():
+            # FastAPI lists its own 422; here a body of the wrong shape is `malformed-request`, a 400.
+            operation["responses"].pop("422", None)
+    for schema in ("HTTPValidationError", "ValidationError"):
+        made.get("components", {}).get("schemas", {}).pop(schema, None)
     return json.dumps(made, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import httpx2
 
+from exchange.clock import SystemClock
 from exchange.jws import verify_compact
 from exchange.keys import SigningKey
 from registry.snapshot import SNAPSHOT_TYPE, Manifest, Part, sign_manifest
@@ -53,7 +53,7 @@ class ShortLivedRegistry:
     def _body(self, path: str) -> bytes:
         if path != "/snapshot":
             return self._parts[path.rpartition("/")[2]]
-        now = int(time.time())  # noqa: TID251 - what is signed here is read against the clock of another process
+        now = int(SystemClock().now())
         return sign_manifest(self._key, replace(self._manifest, issued_at=now, expires_at=now + self._life)).encode("ascii")
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import time
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.home import BANK, CONSUMER, INSTANCE
+from deploy.home import CONSUMER, INSTANCE
 from exchange.canonical import b64url
+from exchange.clock import SystemClock
 from exchange.envelope import HttpRequest, Tag, content_digest, sign_request, signature_base
 from exchange.identifiers import person_check_digit
 from exchange.keys import SigningKey
@@ -44,7 +44,6 @@ class Forge:
     bank: SigningKey
     gateway: SigningKey
     subject: str
-    home: Any = field(repr=False, default=None)
 
     def body(self, **members: object) -> bytes:
         """A body that is in order but for what is named; `...` leaves a member out."""
@@ -138,9 +137,5 @@ class Forge:
 
 def now() -> float:
     """The time by the clock that the gateways read, unix seconds."""
-    return time.time()  # noqa: TID251 - signatures of a test are read by another process
+    return SystemClock().now()
 
-
-def other_bank() -> str:
-    """Another consumer."""
-    return BANK

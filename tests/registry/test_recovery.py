@@ -299,3 +299,6 @@ async def test_two_registries_take_turns(town: Town, tmp_path: Path) -> None:
         snapshot = await town.source().refresh()
         assert snapshot.version == versions[-1]["version"]
         assert snapshot.right_count == 1
+        assert (await second.source().refresh()).version < snapshot.version
+        await second.app.state.desk.registrar.tick()
+        assert (await second.source().refresh()).version == snapshot.version

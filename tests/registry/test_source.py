@@ -148,6 +148,19 @@ async def test_a_source_starts_without_the_registry_and_finds_it_later(shelf: Sh
         await source.stop()
 
 
+async def test_the_manifest_is_signed_anew_before_it_expires(database: Database, tmp_path: Path) -> None:
+    async with open_town(database, tmp_path, poll_seconds=0.01, resign_seconds=0.01) as town:
+        source = town.source(poll_seconds=0.01)
+        await source.start()
+        try:
+            first = source.current()
+            town.office.clock.advance(599)
+            await asyncio.to_thread(until, lambda: source.current().expires_at == first.expires_at + 599)
+            assert source.current().version == first.version
+        finally:
+            await source.stop()
+
+
 # --- over the bus
 
 
