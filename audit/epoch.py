@@ -73,9 +73,7 @@ class EpochKeys:
         """The tokens that go beside a body written now."""
         epoch = max(self.epochs)
         key = self.epochs[epoch]
-        return SearchTokens(
-            epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case)
-        )
+        return SearchTokens(epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case))
 
     def search_for(
         self, *, subject: str | None = None, officer: str | None = None, case: str | None = None

@@ -34,9 +34,7 @@ _APPEND: Final = "SELECT audit.append($1::audit.heading[], $2::audit.content[], 
 _FENCE: Final = "SELECT * FROM audit.fence($1::text[], $2::text[], $3::text[], $4::audit.heading[], $5::audit.content[])"
 _LIFT: Final = "SELECT audit.lift($1, $2, $3, $4, $5::audit.heading, $6::audit.content)"
 _RAISE_FLOOR: Final = "SELECT audit.raise_floor($1, $2::audit.heading, $3::audit.content)"
-_OUTCOME: Final = (
-    "SELECT audit.record_outcome($1::bigint[], $2::bigint[], $3::bigint[], $4::audit.heading, $5::audit.content)"
-)
+_OUTCOME: Final = "SELECT audit.record_outcome($1::bigint[], $2::bigint[], $3::bigint[], $4::audit.heading, $5::audit.content)"
 
 Composite = tuple[Any, ...]
 

@@ -63,17 +63,20 @@ class Caller(Generic[About]):
         if not self.is_connected:
             raise Problem("provider-unavailable", reason="bus is away")
         token = secrets.token_urlsafe(16)
-        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg] = loop.create_future()
         self._waiting[token] = answer
+        deadline = loop.call_later(seconds, _expire, answer)
         try:
             await self._client.publish(subject, payload, reply=f"{self._inbox}.{token}", headers=headers)
-            message = await asyncio.wait_for(answer, seconds)
+            message = await answer
         except TimeoutError:
             self._remember(token, about)
             raise Problem("deadline-exceeded", "the provider did not answer in time") from None
         except NatsError as error:
             raise Problem("provider-unavailable", reason=f"bus: {type(error).__name__}") from None
         finally:
+            deadline.cancel()
             self._waiting.pop(token, None)
         if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS:
             raise Problem("provider-unavailable", "no process of the provider is listening")
@@ -101,3 +104,8 @@ class Caller(Generic[About]):
             await self._on_late(about)
         except Problem as problem:
             log.warning("late-answer-not-recorded", code=problem.code, reason=problem.reason)
+
+
+def _expire(answer: asyncio.Future[Msg]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

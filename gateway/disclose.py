@@ -123,6 +123,8 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     """One subject: from a verified question to an answer that may leave."""
     account = Account(snapshot, question.headers, signed, question)
     try:
+        if snapshot.gateway(gateway.id) is None:
+            raise Problem("member-suspended", reason="this gateway is suspended")
         facts = await gather_facts(gateway.consents, snapshot, question, signed, gateway.clock.now())
         permit = _permitted(decide(question, facts))
         account = replace(account, permit=permit)
@@ -135,6 +137,10 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
         problem = await _tell_replay(gateway, account, problem)
         await gateway.journal.append(gateway.scribe.deny(account, problem))
         raise problem from None
+    except Exception:
+        # A fault of ours refuses as well, and no refusal of a known consumer goes unrecorded.
+        await gateway.journal.append(gateway.scribe.deny(account, Problem("internal")))
+        raise
     # From here on the entry is durable: the log says that this left.
     receipt = ReceiptClaims(
         audience=str(question.headers.consumer),

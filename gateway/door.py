@@ -61,6 +61,7 @@ class DataDoor:
             if problem.reason:
                 log.info("refused", code=problem.code, reason=problem.reason)
             status, answer_headers, body = said.render(problem)
+            answer_headers += problem.headers if isinstance(problem, _Unread) else []
         except Exception as error:
             outcome = None
             log.exception("unexpected", error=type(error).__name__)
@@ -82,6 +83,19 @@ class DataDoor:
             await self._gateway.strangers.note(problem, peer)
             raise
         return await disclose(self._gateway, request, peer=peer)
+
+
+class _Unread(Problem):
+    """A refusal of a request that was not read to its end; `headers` tell the client how to go on."""
+
+    def __init__(self, code: str, detail: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(code, detail)
+        self.headers = list(headers)
+
+
+# What is still on its way would be read only to be thrown away.
+_HANG_UP = (b"connection", b"close")
+_BODY_TOO_LARGE = f"the body is larger than {MAX_REQUEST_BYTES} bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +122,19 @@ class _Preferences:
 async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> HttpRequest:
     """The whole request within its limits. Raises `malformed-request`, `too-large`, `method-not-allowed`, `deadline-exceeded`."""
     if scope["method"] != "POST":
-        raise Problem("method-not-allowed", "a data service takes POST only: the subject stands in the body")
+        raise _Unread("method-not-allowed", "a data service takes POST only: the subject stands in the body", (b"allow", b"POST"))
     path = (scope.get("raw_path") or quote(scope["path"]).encode("ascii")).split(b"?", 1)[0]
     if len(path) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
         raise Problem("too-large", "the path is too long or there are too many headers")
     if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise Problem("too-large", "the headers are too large")
-    if any(name == "content-encoding" for name, _ in headers):
-        raise Problem("malformed-request", "a compressed body is not accepted")
+    for name, value in headers:
+        if name == "content-encoding":
+            raise Problem("malformed-request", "a compressed body is not accepted")
+        if name == "content-length" and int(value) > MAX_REQUEST_BYTES:
+            raise _Unread("too-large", _BODY_TOO_LARGE, _HANG_UP)
+    if scope["http_version"] == "1.1" and sum(name == "host" for name, _ in headers) != 1:
+        raise Problem("malformed-request", "exactly one Host header is needed")  # RFC 9112 section 3.2
     authority = next((value for name, value in headers if name == "host"), "").lower()
     body = await _read_body(receive)
     return HttpRequest("POST", path.decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body)
@@ -134,11 +153,11 @@ async def _read_body(receive: Receive) -> bytes:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > MAX_REQUEST_BYTES:
-                    raise Problem("too-large", f"the body is larger than {MAX_REQUEST_BYTES} bytes")
+                    raise _Unread("too-large", _BODY_TOO_LARGE, _HANG_UP)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Problem("deadline-exceeded", "the body did not arrive in time") from None
+        raise _Unread("deadline-exceeded", "the body did not arrive in time", _HANG_UP) from None
     return b"".join(chunks)
 
 

@@ -282,7 +282,7 @@ async def test_no_other_isolation_than_read_committed_is_accepted(database: Data
     row, before = release_row(), await count_entries(database)
     async with connected(database, "yitong_gateway") as connection:
         with pytest.raises(asyncpg.InvalidTransactionStateError):
-            async with connection.transaction(isolation=isolation):  # type: ignore[arg-type]
+            async with connection.transaction(isolation=isolation):  # type: ignore[arg-type]  # a name from the parameters
                 await connection.fetch(RELEASE, [store._claim(row)], [store._content(row.content)])
     assert await count_entries(database) == before
 
@@ -358,7 +358,7 @@ async def test_a_caller_who_leaves_takes_nobody_with_it_and_its_release_is_hande
     desk: ReleaseDesk, database: Database
 ) -> None:
     once = counted(1)
-    async with held_fence(database):
+    async with HeldFence(database):
         leaving = asyncio.create_task(desk.place(release_row(**once)))
         staying = asyncio.create_task(desk.place(release_row()))
         await waiting_for_the_fence(database)
@@ -378,7 +378,7 @@ async def test_a_caller_who_leaves_takes_nobody_with_it_and_its_release_is_hande
 @pytest.mark.invariant("I-3")
 async def test_a_connection_that_dies_under_a_call_releases_nothing(desk: ReleaseDesk, database: Database) -> None:
     row, before = release_row(), await count_entries(database)
-    async with held_fence(database) as owner:
+    async with HeldFence(database) as owner:
         placing = asyncio.create_task(desk.place(row))
         [pid] = await waiting_for_the_fence(database)
         await owner.execute("SELECT pg_terminate_backend($1)", pid)
@@ -441,7 +441,7 @@ async def test_a_release_is_found_by_its_id_by_its_own_consumer_only(desk: Relea
 # --- Helpers of these tests -------------------------------------------------------------------------------------------------
 
 
-class held_fence:  # noqa: N801 - used as a word
+class HeldFence:
     """The fence held by somebody else, so that a call stays under way for as long as the test wants."""
 
     def __init__(self, database: Database) -> None:

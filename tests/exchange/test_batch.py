@@ -43,7 +43,7 @@ async def run_on(line: Line, items: Sequence[int]) -> list[str]:
 
 
 def open_line(**options: object) -> Line:
-    line = Line(**options)  # type: ignore[arg-type]
+    line = Line(**options)  # type: ignore[arg-type]  # handed on as they came
     line.gate.set()
     return line
 

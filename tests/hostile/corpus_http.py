@@ -52,7 +52,7 @@ TARGETS: list[Case] = [
     target("with a slash at the end", f"{PATH}/"),
     target("with a segment too few", POPULATION),
     target("with a segment too many", f"{PATH}/{CANARY}"),
-    target("with an ID number", f"{POPULATION}/{CANARY}"),
+    target("with an ID number", f"{POPULATION}/{CANARY}", 401, "signature-invalid"),
     target("with a parameter", f"{PATH};v=1"),
     target("with an encoded zero", f"{PATH}%00"),
     target("with an encoded letter", PATH.replace("resident", "%72esident")),
@@ -63,14 +63,13 @@ TARGETS: list[Case] = [
     target("with full-width letters", f"{POPULATION}/%EF%BD%92esident-identity"),
     target("with a query of nothing but a subject", f"{PATH}?subject={CANARY}"),
     target("with an encoded prefix", PATH.replace("/r1/", "/%72%31/")),
-    target("with a fragment", f"{PATH}#a", 401, "signature-invalid"),
     target("with two slashes before", f"/{PATH}", *NOT_FOUND),
     target("in upper case", PATH.replace("/r1/", "/R1/"), *NOT_FOUND),
     target("of the door alone", "/r1", *NOT_FOUND),
     target("of nothing", "/r1/"),
     target("of a document that is not served", "/openapi.json", *NOT_FOUND),
     target("of the documentation", "/docs", *NOT_FOUND),
-    target("as an asterisk", "*", *REFUSED),
+    target("as an asterisk", "*", *NOT_FOUND),
     target("without a slash", "r1/CN-YA", *REFUSED),
     target("with a space", f"{PATH} a", *REFUSED),
     target("of bytes that are none of ASCII", f"{POPULATION}/\u4f4f", *REFUSED),
@@ -103,7 +102,7 @@ FRAMING: list[Case] = [
     framing("a coding that there is not", "transfer-encoding: xchunked"),
     framing("a coding with a tab", "transfer-encoding: \x0bchunked"),
     framing("a coding of nothing", "transfer-encoding: identity"),
-    framing("a header that is folded", "x-a: b\r\n c", length="", status=200, code=""),
+    framing("a header that is folded", "x-a: b\r\n c", length=""),
     framing("a header without a colon", "x-a", length=""),
     framing("a header without a name", ": b", length=""),
     framing("a header with a space in its name", "x a: b", length=""),
@@ -112,13 +111,16 @@ FRAMING: list[Case] = [
     framing("a header with letters beyond ASCII in its name", "x-\u00e9: b", length=""),
 ]
 
+CHUNKED = ["transfer-encoding: chunked"]
+
 CHUNKS: list[Case] = [
     chunks("with a size that is none", lambda forge: forge.chunked(("zz", b"{}"))),
     chunks("with a size below nothing", lambda forge: forge.chunked(("-2", b"{}"))),
     chunks("with a size in a known prefix", lambda forge: forge.chunked(("0x2", b"{}"))),
     chunks("with a size beyond all", lambda forge: forge.chunked(("fffffffffffffffff", b"{}"))),
     chunks("longer than they say", lambda forge: forge.chunked(("1", b"{}"))),
-    chunks("beyond the limit", lambda forge: forge.whole_in_chunks(forge.signed(b" " * 70_000), 4096), *TOO_LARGE),
+    # Not a byte behind the one that is too many: what nobody reads would cut the answer off.
+    chunks("beyond the limit", lambda forge: forge.wire(add=CHUNKED, length=None, body=b"10001\r\n" + b" " * 65_537), *TOO_LARGE),
     chunks("with a trailer that names another officer", lambda forge: forge.whole_in_chunks(forge.signed(without=["x-road-userid"]), 16, end=b"0\r\nx-road-userid: boss\r\n\r\n"), *MALFORMED),
 ]
 
@@ -129,13 +131,15 @@ PROTOCOLS: list[Case] = [
     bare("a PROXY line", b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n\r\n"),
     bare("noise", bytes(range(128, 256)) * 8),
     bare("zeros", bytes(64)),
-    bare("no version", f"POST {PATH}\r\n\r\n".encode()),
+    bare("no version", f"POST {PATH}\r\n\r\n".encode(), *MALFORMED),
     bare("a version that there is not", f"POST {PATH} HTTP/9.9\r\n\r\n".encode()),
     bare("a version of another protocol", f"POST {PATH} ICAP/1.0\r\n\r\n".encode()),
     bare("line feeds alone", f"POST {PATH} HTTP/1.1\nhost: a\nx-road-client: {CANARY}\n\n".encode()),
     ("an older version", lambda forge: forge.wire(line=f"GET {PATH} HTTP/1.0"), *NOT_ALLOWED),
     ("no host", lambda forge: forge.wire(host=False), *MALFORMED),
     ("two hosts", lambda forge: forge.wire(add=["host: another"]), *MALFORMED),
+    ("an offer to speak otherwise", lambda forge: forge.wire(add=["connection: upgrade", "upgrade: h2c"]), *MALFORMED),
+    ("an offer of a web socket", lambda forge: forge.wire(add=["connection: upgrade", "upgrade: websocket"]), *MALFORMED),
     ("a gigabyte announced", lambda forge: forge.wire(length=str(2**30)), *TOO_LARGE),
 ]
 
@@ -147,8 +151,7 @@ ODD: list[tuple[str, Callable[[Forge], bytes]]] = [
     ("an absolute target", lambda forge: forge.wire(target=f"http://{forge.authority}{PATH}")),
     ("an empty line before", lambda forge: b"\r\n" + forge.wire()),
     ("an offer to wait", lambda forge: forge.wire(add=["expect: 100-continue"])),
-    ("an offer to speak otherwise", lambda forge: forge.wire(add=["connection: upgrade", "upgrade: h2c"])),
-    ("an offer of a web socket", lambda forge: forge.wire(add=["connection: upgrade", "upgrade: websocket"])),
+    ("a fragment behind the target", lambda forge: forge.wire(target=f"{PATH}#a")),
     ("a proxy's headers", lambda forge: forge.wire(add=["x-forwarded-for: 10.0.0.1", "x-forwarded-host: evil", "x-original-url: /a"])),
     ("another proxy's signature", lambda forge: forge.wire(with_foreign_signature(forge))),
     ("a method to be overridden", lambda forge: forge.wire(add=["x-http-method-override: DELETE"])),

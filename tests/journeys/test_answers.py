@@ -194,6 +194,25 @@ async def test_a_providers_answer_of_before_is_refused_by_the_gateway_and_the_re
     assert sorted(await stage.entry_codes()) == ["record-invalid"] * 5 + ["release"]
 
 
+@dataclass
+class Broken:
+    """A fault of the gateway's own."""
+
+    async def ask(self, *_arguments: Any, **_named: Any) -> bytes:
+        """Fails as nobody foresaw."""
+        raise RuntimeError("a fault")
+
+
+@pytest.mark.invariant("I-6")
+async def test_a_fault_of_the_gateway_itself_stands_in_the_log_as_well(stage: Stage) -> None:
+    wanted = stage.wanted(DEED_TAX, stage.exchange.cast.buyer.id, facts={"deed_tax_paid": {}})
+    async with gateway_in_this_process(stage.exchange) as gateway:
+        broken = replace(gateway, providers=Broken())  # type: ignore[arg-type]  # stands in for the Caller
+        with pytest.raises(RuntimeError):
+            await disclose(broken, stage.prepare(wanted).request, peer="127.0.0.1")
+    assert await stage.entry_codes() == ["internal"]
+
+
 # --- I-35: the form of an answer tells nothing
 
 

@@ -56,7 +56,7 @@ async def write(journal: EntryDesk, count: int) -> None:
 async def integrate(database: Database, memory: Path, **options: object) -> Published | None:
     """Lead, integrate everything, leave; the last checkpoint."""
     last: Published | None = None
-    async with integrating(database, memory, **options) as integrator:  # type: ignore[arg-type]
+    async with integrating(database, memory, **options) as integrator:  # type: ignore[arg-type]  # handed on as they came
         assert await integrator.take_lead()
         while published := await integrator.step():
             last = published
