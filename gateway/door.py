@@ -52,7 +52,6 @@ class DataDoor:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         said = _Preferences.of(headers)
-        self._free -= 1
         try:
             outcome = await self._disclose(scope, headers, receive)
             status, answer_headers, body = 200, *_render(outcome, said.accept)
@@ -66,23 +65,31 @@ class DataDoor:
             outcome = None
             log.exception("unexpected", error=type(error).__name__)
             status, answer_headers, body = said.render(Problem("internal"))
-        finally:
-            self._free += 1
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": body})
         if outcome is not None and self._gateway is not None:
             self._gateway.outcomes.sent(outcome.serials)
 
     async def _disclose(self, scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> Outcome:
-        if self._gateway is None or self._free < 0:
-            raise Problem("overloaded")
+        gateway = self._require_room()
         peer = (scope.get("client") or ("unknown", 0))[0]
         try:
+            # Who is still sending takes no place: else some hundred slow senders would keep everybody out (I-43).
             request = await _read(scope, headers, receive)
         except Problem as problem:
-            await self._gateway.strangers.note(problem, peer)
+            await gateway.strangers.note(problem, peer)
             raise
-        return await disclose(self._gateway, request, peer=peer)
+        self._require_room()
+        self._free -= 1
+        try:
+            return await disclose(gateway, request, peer=peer)
+        finally:
+            self._free += 1
+
+    def _require_room(self) -> Gateway:
+        if self._gateway is None or self._free <= 0:
+            raise Problem("overloaded")
+        return self._gateway
 
 
 class _Unread(Problem):

@@ -163,9 +163,11 @@ class Scribe:
         rid = self.rid(account.consumer, headers.request_id)
         names = [str(name) for name in problem.extra.get("names", ())]
         service = account.snapshot.service(headers.service)
-        # A name that the data set does not have may be anything, a person's number too: it stays out of the leaf.
+        # What the registry does not know may be anything, a person's number too: it stands in the body, never in the leaf.
         known = set() if service is None else {*service.items, *service.facts}
-        body, blind, commitment = _sealed(_body(account, names=names))
+        provider, named = (None, None) if service is None else (str(headers.service.subsystem), str(headers.service))
+        purpose = headers.purpose if account.snapshot.purpose(headers.purpose) is not None else None
+        body, blind, commitment = _sealed(_body(account, names=names, service=str(headers.service), purpose=headers.purpose))
         leaf = make_deny_leaf(
             at_ms=at_ms,
             gateway=self._gateway,
@@ -173,11 +175,11 @@ class Scribe:
             body_commit=commitment,
             consumer=account.consumer,
             consumer_key=account.signed.key.kid,
-            provider=str(headers.service.subsystem),
-            service=str(headers.service),
+            provider=provider,
+            service=named,
             schema=service.schema_version if service else None,
             right=permit.right.id if permit else None,
-            purpose=headers.purpose,
+            purpose=purpose,
             legal_basis=permit.right.legal_basis if permit else None,
             snapshot=account.snapshot.version,
             rid=rid,
@@ -190,9 +192,9 @@ class Scribe:
             at_ms=at_ms,
             gateway=self._gateway,
             consumer=account.consumer,
-            provider=str(headers.service.subsystem),
-            service=str(headers.service),
-            purpose=headers.purpose,
+            provider=provider,
+            service=named,
+            purpose=purpose,
             code=problem.code,
         )
         return EntryRow(heading, self._content(account, leaf, body, blind), rid)

@@ -120,6 +120,19 @@ def drop_database(superuser_url: str, name: str) -> None:
     execute(superuser_url, [f'drop database if exists "{name}" with (force)'])
 
 
+# Whoever may take any advisory lock could hold the audit's fence and so stop every release: only those who work with such
+# locks may. Gateways share the fence through the release function, which runs as its owner.
+_KEEP_LOCKS = """
+do $$ declare found regprocedure; begin
+  for found in select oid::regprocedure from pg_proc
+               where pronamespace = 'pg_catalog'::regnamespace and proname like 'pg_%advisory%' loop
+    execute format('revoke execute on function %s from public', found);
+    execute format('grant execute on function %s to yitong_audit, yitong_integrator, yitong_identity, yitong_registry', found);
+  end loop;
+end $$
+"""
+
+
 def create_schemas(database: Database) -> None:
     """Make each owner's schema and take from PUBLIC what PostgreSQL gives it unasked."""
     statements = ["revoke all on schema public from public"]
@@ -131,7 +144,7 @@ def create_schemas(database: Database) -> None:
                 # Otherwise every new function could be called by every role.
                 f"alter default privileges for role {role.name} revoke execute on functions from public",
             ]
-    execute(database.owner_url, statements)
+    execute(database.owner_url, [*statements, _KEEP_LOCKS])
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from exchange.problem import PROBLEMS, Retry
+from tests.contracts.invariants import PAGE, PROMISED, marked_tests, page
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRY = {
@@ -28,18 +29,24 @@ def error_table() -> list[str]:
 
 
 def test_error_page_has_a_row_for_every_code_and_no_other() -> None:
-    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    errors = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [line for line in errors.splitlines() if line.startswith("| `")]
     assert rows == error_table()
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), (page.name, target)
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), (document.name, target)
 
 
 def test_glossary_names_modules_that_exist() -> None:
-    page = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8")
-    for module in re.findall(r"\| `([a-z_]+\.[a-z_]+)", page):
+    glossary = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8")
+    for module in re.findall(r"\| `([a-z_]+\.[a-z_]+)", glossary):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+
+
+def test_every_promised_invariant_has_a_test_and_its_page_is_what_the_markers_say() -> None:
+    tests = marked_tests()
+    assert [number for number in PROMISED if not tests.get(number)] == []
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tests.contracts.invariants`"

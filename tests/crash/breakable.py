@@ -19,14 +19,10 @@ class Held:
 
     def __init__(self, component: Supervised) -> None:
         """Hold nothing yet."""
+        self.name = component.name
         self._component = component
         self._may_start = threading.Event()
         self._may_start.set()
-
-    @property
-    def name(self) -> str:
-        """Name of the component."""
-        return self._component.name
 
     @property
     def ready_url(self) -> str:
@@ -74,9 +70,9 @@ class BreakableExchange(LocalExchange):
     parts: dict[str, Held]
 
     def _plan(self) -> list[list[Supervised]]:
-        stages = [[Held(component) for component in stage] for stage in super()._plan()]
-        self.parts = {held.name: held for stage in stages for held in stage}
-        return [list(stage) for stage in stages]
+        stages = super()._plan()
+        self.parts = {component.name: Held(component) for stage in stages for component in stage}
+        return [[self.parts[component.name] for component in stage] for stage in stages]
 
     def stop(self) -> None:
         """Stop everything, also what a failed test holds back or has stopped in its tracks."""

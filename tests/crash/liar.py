@@ -102,9 +102,8 @@ class Liar:
             gateway_key=gateway.jwk,
             found=True,
         )
-        answer = Answer(
-            subject, {"paid_on": "2026-03-04"}, {"certificate_number": "**********"}, {"deed_tax_paid": {"args": {}, "holds": True}}
-        )
+        masked, facts = {"certificate_number": "**********"}, {"deed_tax_paid": {"args": {}, "holds": True}}
+        answer = Answer(subject, {"paid_on": "2026-03-04"}, masked, facts)
         return Heard(home.key(MEMBER), call, request, claims, answer)
 
 

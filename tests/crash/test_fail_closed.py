@@ -213,4 +213,3 @@ async def test_without_the_integrator_releases_go_on_and_their_proofs_come_when_
         path = tmp_path / f"{number}.receipt"
         await keep_receipt(session, each, path)
         assert verify_receipt(path.read_bytes(), trust).valid
-

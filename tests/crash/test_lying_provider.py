@@ -24,9 +24,9 @@ from exchange.record import RECORD_TYPE, REFUSAL_TYPE, issue_refusal
 from gateway.client import Wanted, prepare, read_answer
 from tests.crash.breakable import BreakableExchange
 from tests.crash.liar import AMOUNT, CERTIFICATE, Heard, Liar, Lie, lying
-from tests.crash.questions import about_name, answered_at_last, wanted
 from tests.crash.questions import DEED_TAX as SERVICE
-from tests.support.waiting import until
+from tests.crash.questions import about_name, answered_at_last, wanted
+from tests.support.waiting import until, until_yes
 
 PATIENT, IMPATIENT = GATEWAYS
 
@@ -113,7 +113,7 @@ def without_alg(heard: Heard) -> str:
 def hmac_with_the_public_key(heard: Heard) -> str:
     """The old confusion: the verifier's public key taken for a shared secret."""
     jwt, *texts = heard.record().split("~")
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicNumbers, SECP256R1  # noqa: PLC0415 - only here
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers  # noqa: PLC0415 - only here
 
     jwk = heard.key.public_jwk
     numbers = EllipticCurvePublicNumbers(_number(jwk["x"]), _number(jwk["y"]), SECP256R1())
@@ -151,7 +151,7 @@ LIES: dict[str, tuple[Lie, str]] = {
     "nothing in it": (lambda _: b"", "record-invalid"),
     "noise": (lambda _: bytes(range(256)) * 40, "record-invalid"),
     "a page of a web server": (lambda _: "<html><body>502 Bad Gateway</body></html>", "record-invalid"),
-    "plain JSON with the data": (lambda heard: json.dumps({"certificate_number": CERTIFICATE}), "record-invalid"),
+    "plain JSON with the data": (lambda _: json.dumps({"certificate_number": CERTIFICATE}), "record-invalid"),
     "eight megabytes of tildes": (lambda _: b"~" * MAX_PAYLOAD_BYTES, "record-invalid"),
     "eight megabytes of letters": (lambda _: b"a" * MAX_PAYLOAD_BYTES, "record-invalid"),
     "half of the signed part": (lambda heard: heard.record()[:90], "record-invalid"),
@@ -226,9 +226,7 @@ async def test_only_the_first_answer_counts(exchange: BreakableExchange, session
 
 
 @pytest.mark.invariant("I-8")
-async def test_an_answer_that_comes_too_late_is_never_released(
-    exchange: BreakableExchange, session: Session, liar: Liar
-) -> None:
+async def test_an_answer_that_comes_too_late_is_never_released(exchange: BreakableExchange, session: Session, liar: Liar) -> None:
     answered = asyncio.Event()
     given_up = asyncio.Event()
 
@@ -298,9 +296,7 @@ async def test_what_the_gateway_did_not_decide_does_not_leave_and_what_is_missin
     assert not [word for word in (CERTIFICATE, AMOUNT, "4881237") if word in json.dumps(shown)]
 
 
-async def test_a_released_answer_says_what_the_department_said(
-    exchange: BreakableExchange, session: Session, liar: Liar
-) -> None:
+async def test_a_released_answer_says_what_the_department_said(exchange: BreakableExchange, session: Session, liar: Liar) -> None:
     asked = await Asked(session, question(exchange)).send(PATIENT)
     assert dict(asked.verified().data) == {"paid_on": "2026-03-04", "certificate_number": "**********"}
     assert liar.exchange is exchange
@@ -330,10 +326,9 @@ async def test_a_release_whose_commit_nobody_saw_is_not_answered_and_stands_as_a
     try:
         serial = await connection.fetchval("SELECT serial FROM audit.release_id WHERE rid = $1", rid)
         record_property("committed_unseen", serial is not None)
-        while serial is not None and not await connection.fetchval(
-            "SELECT true FROM audit.outcome WHERE $1::bigint = ANY (aborted)", serial
-        ):
-            await asyncio.sleep(0.05)
+        if serial is not None:
+            aborted = "SELECT true FROM audit.outcome WHERE $1::bigint = ANY (aborted)"
+            await until_yes(lambda: connection.fetchval(aborted, serial))
     finally:
         await connection.close()
 

@@ -79,6 +79,13 @@ def test_no_role_can_hold_things_up_for_ever(bare: Database, role: Role) -> None
 
 
 @pytest.mark.invariant("I-5")
+@pytest.mark.parametrize("role", ["yitong_gateway", "yitong_auditor", "yitong_tax", "yitong_real_estate"])
+def test_a_role_that_has_no_business_with_the_fence_cannot_hold_its_lock(bare: Database, role: str) -> None:
+    for call in ("pg_advisory_lock(1)", "pg_advisory_xact_lock(1)", "pg_try_advisory_lock_shared(1)", "pg_advisory_lock(1, 2)"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            execute(bare.url(role), [f"select {call}"])
+
+
 def test_no_role_and_no_database_weakens_durability(bare: Database) -> None:
     names = "fsync|synchronous_commit|full_page_writes"
     assert fetch_value(bare.owner_url, "select count(*) from pg_db_role_setting where setconfig::text ~ $1", names) == 0

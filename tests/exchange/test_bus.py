@@ -117,7 +117,9 @@ async def test_a_silent_provider_is_waited_for_until_the_deadline_and_no_longer(
 
 
 @BOTH_WAYS
-async def test_an_answer_of_the_largest_size_gets_through_and_a_larger_question_is_refused_before_it_is_sent(nats_server: TestBus, way: str) -> None:
+async def test_an_answer_of_the_largest_size_gets_through_and_a_larger_question_is_refused_before_it_is_sent(
+    nats_server: TestBus, way: str
+) -> None:
     async def answer(message: Msg) -> None:
         await message.respond(b"x" * MAX_PAYLOAD_BYTES)
 

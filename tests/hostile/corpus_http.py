@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
+from exchange.envelope import HttpRequest
 from tests.hostile.corpus_body import MALFORMED, TOO_LARGE, Case
-from tests.hostile.forge import CANARY, PATH, Forge
+from tests.hostile.forge import CANARY, COVERED, PATH, Forge
 from tests.hostile.raw import PARSER
 
 NOT_ALLOWED = (405, "method-not-allowed")
@@ -53,6 +52,18 @@ TARGETS: list[Case] = [
     target("with a segment too few", POPULATION),
     target("with a segment too many", f"{PATH}/{CANARY}"),
     target("with an ID number", f"{POPULATION}/{CANARY}", 401, "signature-invalid"),
+    (
+        "target with an ID number, signed",
+        lambda forge: forge.wire(forge.signed(path=f"{POPULATION}/{CANARY}")),
+        404,
+        "unknown-service",
+    ),
+    (
+        "target with an ID number for a department, signed",
+        lambda forge: forge.wire(forge.signed(path=PATH.replace("public-security", CANARY))),
+        404,
+        "unknown-service",
+    ),
     target("with a parameter", f"{PATH};v=1"),
     target("with an encoded zero", f"{PATH}%00"),
     target("with an encoded letter", PATH.replace("resident", "%72esident")),
@@ -121,7 +132,11 @@ CHUNKS: list[Case] = [
     chunks("longer than they say", lambda forge: forge.chunked(("1", b"{}"))),
     # Not a byte behind the one that is too many: what nobody reads would cut the answer off.
     chunks("beyond the limit", lambda forge: forge.wire(add=CHUNKED, length=None, body=b"10001\r\n" + b" " * 65_537), *TOO_LARGE),
-    chunks("with a trailer that names another officer", lambda forge: forge.whole_in_chunks(forge.signed(without=["x-road-userid"]), 16, end=b"0\r\nx-road-userid: boss\r\n\r\n"), *MALFORMED),
+    chunks(
+        "with a trailer that names another officer",
+        lambda forge: forge.whole_in_chunks(forge.signed(without=["x-road-userid"]), 16, end=b"0\r\nx-road-userid: boss\r\n\r\n"),
+        *MALFORMED,
+    ),
 ]
 
 PROTOCOLS: list[Case] = [
@@ -143,6 +158,9 @@ PROTOCOLS: list[Case] = [
     ("a gigabyte announced", lambda forge: forge.wire(length=str(2**30)), *TOO_LARGE),
 ]
 
+SMALL_X = "11010119900307731x"
+WITH_HOST = (*COVERED, "host")
+
 # What looks odd and is in order: it is answered.
 ODD: list[tuple[str, Callable[[Forge], bytes]]] = [
     ("chunks", lambda forge: forge.whole_in_chunks(forge.signed(), 7)),
@@ -152,24 +170,21 @@ ODD: list[tuple[str, Callable[[Forge], bytes]]] = [
     ("an empty line before", lambda forge: b"\r\n" + forge.wire()),
     ("an offer to wait", lambda forge: forge.wire(add=["expect: 100-continue"])),
     ("a fragment behind the target", lambda forge: forge.wire(target=f"{PATH}#a")),
-    ("a proxy's headers", lambda forge: forge.wire(add=["x-forwarded-for: 10.0.0.1", "x-forwarded-host: evil", "x-original-url: /a"])),
+    (
+        "a proxy's headers",
+        lambda forge: forge.wire(add=["x-forwarded-for: 10.0.0.1", "x-forwarded-host: evil", "x-original-url: /a"]),
+    ),
     ("another proxy's signature", lambda forge: forge.wire(with_foreign_signature(forge))),
     ("a method to be overridden", lambda forge: forge.wire(add=["x-http-method-override: DELETE"])),
-    ("more than must be covered", lambda forge: forge.wire(forge.covering(more_covered(forge), add=[("host", forge.authority)]), host=False)),
+    (
+        "more than must be covered",
+        lambda forge: forge.wire(forge.covering(WITH_HOST, add=[("host", forge.authority)]), host=False),
+    ),
     ("a small x", lambda forge: forge.wire(forge.signed(forge.body(subject=SMALL_X)))),
 ]
 
-SMALL_X = "11010119900307731x"
 
-
-def more_covered(_forge: Forge) -> Sequence[str]:
-    """What is usually covered, and the host."""
-    from tests.hostile.forge import COVERED  # noqa: PLC0415 - next to its use
-
-    return (*COVERED, "host")
-
-
-def with_foreign_signature(forge: Forge) -> Any:
+def with_foreign_signature(forge: Forge) -> HttpRequest:
     """A request with one more signature, as a proxy on the way adds it."""
     request = forge.signed()
     listed, signature = request.values("signature-input")[0], request.values("signature")[0]

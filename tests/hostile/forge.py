@@ -66,7 +66,9 @@ class Forge:
         kept = [(name, value) for name, value in headers.items() if name not in without]
         return HttpRequest("POST", path, query, self.authority, kept, self.body() if body is None else body)
 
-    def signed(self, body: bytes | None = None, *, seconds: float = 0, key: SigningKey | None = None, **plain: Any) -> HttpRequest:
+    def signed(
+        self, body: bytes | None = None, *, seconds: float = 0, key: SigningKey | None = None, **plain: Any
+    ) -> HttpRequest:
         """A signed request, made `seconds` from now."""
         return sign_request(key or self.key, self.plain(body, **plain), tag=Tag.REQUEST, now=now() + seconds)
 
@@ -86,7 +88,12 @@ class Forge:
 
     def parameters(self, **replaced: object) -> str:
         """The parameters of a signature, in order but for what is named; None leaves one out."""
-        usual = {"created": int(now()), "nonce": b64url(secrets.token_bytes(16)), "keyid": self.key.kid, "tag": "exchange-request"}
+        usual = {
+            "created": int(now()),
+            "nonce": b64url(secrets.token_bytes(16)),
+            "keyid": self.key.kid,
+            "tag": "exchange-request",
+        }
         members = {**usual, **replaced}
         texts = {name: f'"{value}"' if isinstance(value, str) else value for name, value in members.items() if value is not None}
         return "".join(f";{name}={value}" for name, value in texts.items())
@@ -108,13 +115,15 @@ class Forge:
         body: bytes | None = None,
         host: bool = True,
     ) -> bytes:
-        """The bytes of a request (None: one in order). `line` and `target` replace what stands first, `add` are further header
-        lines; `length` is the Content-Length as it is said (None: not said), `body` what is sent instead of the body.
+        """The bytes of a request (None: one in order).
+
+        `line` and `target` replace what stands first, `add` are further header lines; `length` is the Content-Length as it is
+        said (None: not said), `body` what is sent instead of the body.
         """
         request = self.signed() if request is None else request
         query = f"?{request.query}" if request.query else ""
         first = line or f"{request.method} {target or request.path + query} HTTP/1.1"
-        headers = [f"{name}: {value}".encode("utf-8") for name, value in request.headers if name not in without]
+        headers = [f"{name}: {value}".encode() for name, value in request.headers if name not in without]
         headers += [entry if isinstance(entry, bytes) else entry.encode("utf-8") for entry in add]
         if length is not None:
             headers.append(f"content-length: {length or len(request.body)}".encode("ascii"))
@@ -123,7 +132,9 @@ class Forge:
         sent = request.body if body is None else body
         return first.encode("utf-8") + b"\r\n" + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + sent
 
-    def chunked(self, *sizes_and_chunks: tuple[str, bytes], end: bytes = b"0\r\n\r\n", request: HttpRequest | None = None) -> bytes:
+    def chunked(
+        self, *sizes_and_chunks: tuple[str, bytes], end: bytes = b"0\r\n\r\n", request: HttpRequest | None = None
+    ) -> bytes:
         """A request whose body comes in chunks, each with its size as it is said."""
         request = self.signed() if request is None else request
         chunks = b"".join(size.encode("ascii") + b"\r\n" + chunk + b"\r\n" for size, chunk in sizes_and_chunks)
@@ -138,4 +149,3 @@ class Forge:
 def now() -> float:
     """The time by the clock that the gateways read, unix seconds."""
     return SystemClock().now()
-

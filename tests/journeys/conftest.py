@@ -66,7 +66,7 @@ def _add_citizens(exchange: LocalExchange) -> None:
     some = rows[0]
     rows += [
         {**some, "account": f"citizen-{number}", "roles": ["citizen"], "member": None, "subject": person.id, "name": person.name}
-        for number, person in enumerate((*people, cast.dotted_name, cast.ends_in_x, cast.indebted_buyer), start=1)
+        for number, person in enumerate((*people, cast.dotted_name, cast.ends_in_x, cast.indebted_buyer, cast.representative), start=1)
     ]
     write_private(home.secrets / "accounts.json", json.dumps(rows, ensure_ascii=False))
 

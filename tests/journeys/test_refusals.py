@@ -141,10 +141,11 @@ async def test_outside_the_hours_of_a_right_is_refused_and_recorded(stage: Stage
         "conditions": {**document["conditions"], "hours": hours},
         "application": f"{stage.case}-hours",
     }
-    await stage.register_right(right)
+    right_id = await stage.register_right(right)
     wanted = stage.wanted("public-security/population/household", stage.exchange.cast.buyer.id, items=["household_number"])
     await until_yes(lambda: says(stage, wanted, "outside-time-window", *stage.session.gateways))
     assert (await stage.entry_codes())[-2:] == ["outside-time-window", "outside-time-window"]
+    await stage.registry().revoke_right(await stage.session.token("registrar"), right_id, "the test is over")
 
 
 async def says(stage: Stage, wanted: Wanted, code: str, *gateways: str) -> bool:

@@ -100,11 +100,13 @@ async def test_consent_is_needed_given_used_and_withdrawn(stage: Stage) -> None:
 
 
 async def test_a_consent_that_is_asked_for_and_not_given_yet_lets_nothing_go(stage: Stage) -> None:
-    consent = await stage.ask_consent("citizen", CONTRIBUTIONS, facts={"contributed_months_at_least": [24]}, valid_seconds=700)
-    wanted = stage.wanted(CONTRIBUTIONS, stage.exchange.cast.buyer.id, facts=MONTHS, consent=consent)
+    # Somebody of whom no other journey wants anything: who declines is not asked again.
+    account, person = "citizen-11", stage.exchange.cast.representative
+    consent = await stage.ask_consent(account, CONTRIBUTIONS, facts={"contributed_months_at_least": [24]})
+    wanted = stage.wanted(CONTRIBUTIONS, person.id, facts=MONTHS, consent=consent)
     with refused("consent-mismatch"):
         await stage.fetch(wanted)
-    await stage.session.identity.decline_consent(await stage.session.token("citizen"), consent)
+    await stage.session.identity.decline_consent(await stage.session.token(account), consent)
     with refused("consent-mismatch"):
         await stage.fetch(wanted)
 

@@ -1,0 +1,91 @@
+"""Writes docs/invariants.md from the markers of the tests: `python -m tests.contracts.invariants`.
+
+What was seen (the last figure) stands in `SEEN`, and is written by whoever has run the test and looked.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "invariants.md"
+
+PROMISED: Mapping[str, str] = {
+    "I-1": "No byte of a provider's data leaves before its entry is durable (as far as kill -9 goes)",
+    "I-2": "The entry commits to exactly what was sent",
+    "I-3": "When the audit fails, nothing leaves: 503",
+    "I-5": "Start-up refuses unsafe durability, naming the setting",
+    "I-6": "Every authenticated denial is in the log; strangers one by one up to a rate, then counted",
+    "I-8": "An answer leaves whole and verified, or not at all",
+    "I-9": "kill -9 of any process loses nothing that was acknowledged",
+    "I-10": "Every receipt is in the tree",
+    "I-13": "Leaf hashes are recomputed from stored bytes before anything is signed",
+    "I-14": "Programs we did not write accept the log, and refuse it with one byte changed",
+    "I-25": "After a withdrawal is acknowledged no release on it is placed",
+    "I-26": "A gateway that was stopped cannot release on what it knew before",
+    "I-27": "The same for rights, members, keys, gateways",
+    "I-28": "A consent's use is bounded: time, count, names, purpose, consumer",
+    "I-29": "Whatever is missing or unknown is a no",
+    "I-30": "Only what the decision names leaves",
+    "I-31": "The provider's signature survives masking; anything altered is refused",
+    "I-32": "Nothing that was withheld, and no person, is in logs, errors or metrics",
+    "I-34": "The answer belongs to the question",
+    "I-35": "A record's shape follows the permit, not the data",
+    "I-38": "One request id releases once, on any gateway, in any race",
+    "I-39": "Only pinned algorithms, types, audiences and issuers count",
+    "I-40": "More than 10 s ahead or 60 s old is refused",
+    "I-44": "Errors carry nothing of the inside",
+}
+SEEN: Mapping[str, str] = {}
+
+
+def marked_tests() -> dict[str, list[str]]:
+    """Invariant to the tests that carry its marker, as `file::name`."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        place = path.relative_to(ROOT / "tests").as_posix()
+        everywhere = [name for node in tree.body if isinstance(node, ast.Assign) for name in _names(node.value)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                for name in {*everywhere, *(name for mark in node.decorator_list for name in _names(mark))}:
+                    found[name].append(f"{place}::{node.name}")
+    return found
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The arguments of every `pytest.mark.invariant("I-…")` below a node."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "invariant":
+            yield from (str(argument.value) for argument in call.args if isinstance(argument, ast.Constant))
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        "# What must never happen, and which test shows it",
+        "",
+        "Made from the tests' markers by `python -m tests.contracts.invariants`. The last column is what was seen when the tests",
+        "were last run and looked at, on two cores; nothing in a test asserts a time.",
+        "",
+        "| | invariant | tests | last seen |",
+        "|---|---|---|---|",
+    ]
+    tests = marked_tests()
+    for number, text in PROMISED.items():
+        files: dict[str, list[str]] = defaultdict(list)
+        for test in tests.get(number, ()):
+            file, _, name = test.partition("::")
+            files[file].append(name)
+        told = "<br>".join(f"`{file}`: {len(names)}" for file, names in files.items())
+        lines.append(f"| {number} | {text} | {told} | {SEEN.get(number, '')} |")
+    others = sorted(set(tests) - set(PROMISED), key=lambda name: int(name[2:]))
+    lines += ["", f"Tests carry the names of these as well, which are promised in full later: {', '.join(others)}.", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
