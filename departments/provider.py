@@ -254,8 +254,8 @@ class Provider:
                 if form == MASKED:
                     require_maskable(span)
                 value = None if value is None else span.select(value)
-            # Also where there is no value: a hidden item must not tell whether it has one.
-            forms[form][name] = value if form == FULL else apply_mask(item.mask, value)
+            # Also where the row has no value: a hidden item must not tell whether it has one.
+            forms[form][name] = value if form == FULL or row is None else apply_mask(item.mask, value)
         facts = {}
         for name, arguments in call.facts.items():
             fact = data_set.fact(name)

@@ -106,7 +106,7 @@ class Bench:
             contestants = start_contestants(stage, caddy)
             course = Course(stage, Requests(stage), settings.connections)
             self.say("warming up")
-            course.warm_up(contestants, min(1.0, settings.seconds))
+            course.warm_up(contestants, min(0.7, settings.seconds / 2))
             self.report.measured = course.alternate(contestants, settings.rounds, settings.seconds, self.say)
             self._measure_latency(stage, course, contestants)
             self.say("the fence")

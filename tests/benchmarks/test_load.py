@@ -20,7 +20,7 @@ from tests.benchmarks.load import Plan, Result, Run, UnreadableAnswer, read_resp
 from tests.benchmarks.profile import read_stacks
 from tests.benchmarks.report import Report, Target
 from tests.benchmarks.rounds import Measured, all_errors, median_cpu, paired_ratio
-from tests.benchmarks.usage import Reading
+from tests.benchmarks.usage import ENDED, Reading
 
 Answering = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -141,6 +141,12 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_processor_time_of_a_process_that_came_later_counts_from_nothing() -> None:
     before, after = Reading({1: ("a", 2.0)}), Reading({1: ("a", 5.0), 2: ("a", 1.0), 3: ("b", 0.5)})
     assert after.since(before) == {"a": 4.0, "b": 0.5}
+
+
+def test_processor_time_of_an_ended_session_of_the_database_is_found_with_its_parent() -> None:
+    before = Reading({-9: (ENDED, 1.0), 5: ("postgres: gateway", 2.0)})
+    after = Reading({-9: (ENDED, 6.0)})
+    assert after.since(before) == {ENDED: 3.0}
 
 
 def test_a_target_holds_on_its_side_of_what_is_wanted_and_says_nothing_when_nothing_was_measured() -> None:

@@ -13,6 +13,7 @@ PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _BACKEND = re.compile(r"postgres: (?:yitong_)?(\w+) \S+ \S+\(\d+\)")
 POSTGRES = "postgres"
+ENDED = f"{POSTGRES}: ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,13 @@ class Reading:
     spent: Mapping[int, tuple[str, float]]
 
     def since(self, earlier: Reading) -> dict[str, float]:
-        """Seconds by name between two readings; a process that ended in between is left out."""
+        """Seconds by name between two readings; of processes that ended in between only the database's are known, as one."""
         used: dict[str, float] = {}
         for pid, (name, seconds) in self.spent.items():
             used[name] = used.get(name, 0.0) + seconds - earlier.spent.get(pid, (name, 0.0))[1]
+        for pid, (name, seconds) in earlier.spent.items():
+            if pid not in self.spent and name.startswith(f"{POSTGRES}: "):
+                used[ENDED] = used.get(ENDED, 0.0) - seconds  # all of an ended process counts for its parent only now
         return used
 
 
@@ -44,6 +48,8 @@ class Meter:
             with suppress(OSError, ValueError):
                 spent[pid] = (name, _cpu_seconds(pid))
         if (postmaster := self.pids.get(POSTGRES)) is not None:
+            with suppress(OSError, ValueError):
+                spent[-postmaster] = (ENDED, _cpu_seconds(postmaster, ended_children=True))
             for pid in _children(postmaster):
                 with suppress(OSError, ValueError):
                     spent[pid] = (_backend(pid), _cpu_seconds(pid))
@@ -62,10 +68,11 @@ class Meter:
         return sizes
 
 
-def _cpu_seconds(pid: int) -> float:
-    """User and system time, proc(5) `stat` fields 14 and 15."""
+def _cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
+    """User and system time: proc(5) `stat` fields 14 and 15, or 16 and 17 for those of children that have ended."""
     fields = (PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    first = 13 if ended_children else 11
+    return (int(fields[first]) + int(fields[first + 1])) / _TICKS
 
 
 def _children(parent: int) -> Iterator[int]:

@@ -43,7 +43,7 @@ def as_message(request: HttpRequest) -> Message:
 
 
 def resolver(key: SigningKey) -> MappingKeyResolver:
-    return MappingKeyResolver(public_keys={key.kid: key.public.public}, private_keys={key.kid: key.private})  # type: ignore[dict-item] - a key knows its kind only at run time
+    return MappingKeyResolver(public_keys={key.kid: key.public.public}, private_keys={key.kid: key.private})  # type: ignore[dict-item]  # a key knows its kind only at run time
 
 
 def verifier(key: SigningKey) -> HTTPMessageVerifier:

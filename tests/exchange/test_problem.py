@@ -59,7 +59,7 @@ def test_the_list_is_closed_and_complete() -> None:
     with pytest.raises(KeyError):
         Problem("something-new")
     with pytest.raises(TypeError):
-        PROBLEMS["something-new"] = PROBLEMS["internal"]  # type: ignore[index] - that it cannot be done is the point
+        PROBLEMS["something-new"] = PROBLEMS["internal"]  # type: ignore[index]  # that it cannot be done is the point
 
 
 @pytest.mark.parametrize("code", LIST)
