@@ -74,7 +74,7 @@ class Component:
     cwd: Path = Path("/")
     ready_url: str = ""
     ready_file: Path | None = None
-    ready_limit_s: float = 30.0
+    ready_limit_s: float = 60.0
     stop_limit_s: float = 10.0
     _child: Child | None = None
 
@@ -97,9 +97,9 @@ class Component:
         self._child = Child.spawn(self.argv, log=self.log, env=self.env, cwd=self.cwd)
         try:
             self._child.wait_ready(self._is_ready, limit_s=self.ready_limit_s)
-        except StartError:
+        except StartError as failure:
             self.stop()
-            raise
+            raise StartError(f"{self.name}: {failure}") from failure
 
     def stop(self) -> None:
         """Ask the process to end; kill its group when it has not after `stop_limit_s`."""

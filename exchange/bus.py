@@ -1,4 +1,4 @@
-"""NATS as transport: a connection that comes back by itself, requests with a deadline, workers under a limit."""
+"""NATS as transport: a connection that comes back by itself, and workers under a limit; `caller.py` asks over it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoRespondersError
 
 from exchange.log import get_logger
-from exchange.problem import Problem
 
 # The server counts headers as payload and cuts off whoever sends more than 8 MiB of both: some room is left for them.
 MAX_PAYLOAD_BYTES = 8_388_608 - 8_192
@@ -57,31 +54,6 @@ async def _on_disconnected() -> None:
 
 async def _on_reconnected() -> None:
     log.info("bus-reconnected")
-
-
-async def request(
-    client: Client, subject: str, payload: bytes, *, seconds: float, headers: dict[str, str] | None = None
-) -> bytes:
-    """One answer, within `seconds`.
-
-    Raises `provider-unavailable` at once when nobody listens or the bus is away, `deadline-exceeded` when time is up,
-    and `too-large` for a payload above NATS' limit.
-    """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise Problem("too-large", "the request is too large for the provider")
-    if not client.is_connected:
-        raise Problem("provider-unavailable", reason="bus is away")
-    try:
-        answer = await client.request(subject, payload, timeout=seconds, headers=headers)
-    except MaxPayloadError:
-        raise Problem("too-large", "the request is too large for the provider") from None
-    except NoRespondersError:
-        raise Problem("provider-unavailable", "no process of the provider is listening") from None
-    except TimeoutError:
-        raise Problem("deadline-exceeded", "the provider did not answer in time") from None
-    except NatsError as error:
-        raise Problem("provider-unavailable", reason=f"bus: {type(error).__name__}") from None
-    return answer.data
 
 
 class Workers:

@@ -17,6 +17,7 @@ MAX_INTEGER = 2**53 - 1  # RFC 8785 rests on IEEE doubles: beyond this two numbe
 
 _JSON_SPACE = " \t\r\n"
 _PLAIN = (str, int, type(None))  # a bool is an int
+_FLAT_TYPES = frozenset({str, bool, type(None)})
 _STRICT = orjson.OPT_STRICT_INTEGER
 _STRICT_SORTED = orjson.OPT_STRICT_INTEGER | orjson.OPT_SORT_KEYS
 
@@ -69,6 +70,12 @@ _DECODER = json.JSONDecoder(
 
 
 def _decode(raw: bytes) -> Any:
+    # Most of what is read on the hot path are disclosures, arrays of a few texts, in which there are no names to occur twice,
+    # no escapes and no depth: these are left to the fast reader.
+    if b"{" not in raw and b"\\" not in raw:
+        value = orjson.loads(raw)
+        if isinstance(value, list) and _FLAT_TYPES.issuperset(map(type, value)):
+            return value
     text = raw.decode("utf-8").lstrip(_JSON_SPACE)
     value, end = _DECODER.raw_decode(text)
     if end != len(text) and text[end:].strip(_JSON_SPACE):

@@ -37,7 +37,7 @@ _CONTROL_FIRST = ("@method", "@authority", "@path", "@query", "x-road-client")
 _BODY_COMPONENTS = ("content-digest", "content-type")
 _ALGORITHMS = {"ES256": "ecdsa-p256-sha256", "Ed25519": "ed25519"}
 
-_STRING = r'"(?:[^"\\]|\\.)*+"'
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 # A member of a structured dictionary (RFC 8941 section 3.2) up to its comma; strings and inner lists are kept whole.
 _MEMBER = re.compile(rf'[ \t]*([a-z*][a-z0-9_.*-]*+)=((?:[^"(),]++|{_STRING}|\((?:[^"()]++|{_STRING})*+\))*+)(?:,|$)')
 _COMPONENTS = re.compile(r'\(("@?[a-z0-9-]{1,64}"(?: "@?[a-z0-9-]{1,64}")*+)\)')

@@ -123,8 +123,7 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     """One subject: from a verified question to an answer that may leave."""
     account = Account(snapshot, question.headers, signed, question)
     try:
-        if snapshot.gateway(gateway.id) is None:
-            raise Problem("member-suspended", reason="this gateway is suspended")
+        _require_in_force(gateway, snapshot)
         facts = await gather_facts(gateway.consents, snapshot, question, signed, gateway.clock.now())
         permit = _permitted(decide(question, facts))
         account = replace(account, permit=permit)
@@ -153,6 +152,12 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
         withheld=shown.withheld,
     )
     return Disclosed(record, shown, shown.withheld, issue_receipt(gateway.key, shown.presentation, receipt), serial)
+
+
+def _require_in_force(gateway: Gateway, snapshot: Snapshot) -> None:
+    """A suspended gateway says so itself: its providers refuse it anyway, and so would the fence."""
+    if snapshot.gateway(gateway.id) is None:
+        raise Problem("member-suspended", reason="this gateway is suspended")
 
 
 def _permitted(decision: Decision) -> Permit:

@@ -222,7 +222,6 @@ class Scribe:
             consumer=account.consumer,
             provider=provider,
             service=service,
-            purpose=headers.purpose,
         )
         return EntryRow(heading, self._content(account, leaf, body, blind))
 

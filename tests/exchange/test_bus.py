@@ -43,21 +43,11 @@ async def connected(users: TestBus, component: str, url: str | None = None) -> A
 
 
 @asynccontextmanager
-async def asking(users: TestBus, way: str, url: str | None = None) -> AsyncIterator[tuple[Client, Ask]]:
-    """A gateway's connection and one of the two ways to ask over it."""
+async def asking(users: TestBus, url: str | None = None) -> AsyncIterator[tuple[Client, Ask]]:
+    """A gateway's connection and its way to ask over it."""
+
     async with connected(users, "gateway-1", url) as client:
-
-        async def request(subject: str, payload: bytes, *, seconds: float) -> bytes:
-            return await bus.request(client, subject, payload, seconds=seconds, headers={SIGNATURE_HEADER: "signature"})
-
-        if way == "request":
-            yield client, request
-            return
-
-        async def late(_about: str) -> None:
-            pass
-
-        caller = Caller(client, f"{reply_inbox('gateway-1')}.answers", late)
+        caller = Caller(client, f"{reply_inbox('gateway-1')}.answers", ignored)
         await caller.open()
 
         async def ask(subject: str, payload: bytes, *, seconds: float) -> bytes:
@@ -65,6 +55,10 @@ async def asking(users: TestBus, way: str, url: str | None = None) -> AsyncItera
 
         yield client, ask
         await caller.close()
+
+
+async def ignored(_about: str) -> None:
+    """Nobody is told of late answers."""
 
 
 async def answering(client: Client, name: str, answer: Callable[[Msg], Awaitable[None]]) -> None:
@@ -78,52 +72,71 @@ async def twice_flushed(client: Client) -> None:
     await client.flush()
 
 
-BOTH_WAYS = pytest.mark.parametrize("way", ["request", "caller"])
-
-
-@BOTH_WAYS
-async def test_a_question_is_answered(nats_server: TestBus, way: str) -> None:
+async def test_a_question_is_answered(nats_server: TestBus) -> None:
     async def answer(message: Msg) -> None:
         assert message.headers is not None
         await message.respond(message.data[::-1] + message.headers[SIGNATURE_HEADER].encode("ascii"))
 
-    async with asking(nats_server, way) as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "echo", answer)
         assert await ask(subject("echo"), b"abc", seconds=FOR_EVER) == b"cbasignature"
         answers = await asyncio.gather(*(ask(subject("echo"), str(n).encode(), seconds=FOR_EVER) for n in range(100)))
         assert answers == [str(n).encode()[::-1] + b"signature" for n in range(100)]
 
 
-@BOTH_WAYS
-async def test_where_nobody_listens_the_answer_is_no_at_once(nats_server: TestBus, way: str) -> None:
-    async with asking(nats_server, way) as (_, ask):
+async def test_where_nobody_listens_the_answer_is_no_at_once(nats_server: TestBus) -> None:
+    async with asking(nats_server) as (_, ask):
         with refused("provider-unavailable"):
             await ask(subject("nobody"), b"", seconds=FOR_EVER)
 
 
-@BOTH_WAYS
 @pytest.mark.invariant("I-56")
-async def test_a_silent_provider_is_waited_for_until_the_deadline_and_no_longer(nats_server: TestBus, way: str) -> None:
+async def test_a_silent_provider_is_waited_for_until_the_deadline_and_no_longer(nats_server: TestBus) -> None:
     heard = asyncio.Event()
 
     async def silence(_message: Msg) -> None:
         heard.set()
 
-    async with asking(nats_server, way) as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "silent", silence)
         with refused("deadline-exceeded"):
             await ask(subject("silent"), b"", seconds=0.05)
         await heard.wait()
 
 
-@BOTH_WAYS
+async def test_an_answer_that_comes_too_late_is_dropped_and_told_once(nats_server: TestBus) -> None:
+    told: list[str] = []
+    asked: list[Msg] = []
+
+    async def tell(about: str) -> None:
+        told.append(about)
+
+    async def keep(message: Msg) -> None:
+        asked.append(message)
+
+    async with connected(nats_server, "gateway-1") as client, connected(nats_server, "tax") as provider:
+        caller = Caller(client, f"{reply_inbox('gateway-1')}.late", tell)
+        await caller.open()
+        await answering(provider, "late", keep)
+        with refused("deadline-exceeded"):
+            await caller.ask(subject("late"), b"", seconds=0.05, headers={}, about="the question")
+        await until_async(lambda: len(asked) == 1)
+        await asked[0].respond(b"first")
+        await asked[0].respond(b"second")
+        await until_async(lambda: told == ["the question"])
+        await twice_flushed(provider)
+        await twice_flushed(client)
+        await caller.close()
+    assert told == ["the question"]
+
+
 async def test_an_answer_of_the_largest_size_gets_through_and_a_larger_question_is_refused_before_it_is_sent(
-    nats_server: TestBus, way: str
+    nats_server: TestBus,
 ) -> None:
     async def answer(message: Msg) -> None:
         await message.respond(b"x" * MAX_PAYLOAD_BYTES)
 
-    async with asking(nats_server, way) as (client, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (client, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "large", answer)
         assert len(await ask(subject("large"), b"", seconds=FOR_EVER)) == MAX_PAYLOAD_BYTES
         with refused("too-large"):
@@ -144,15 +157,12 @@ def own_server(nats_server: TestBus) -> Iterator[NatsServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@BOTH_WAYS
-async def test_after_the_server_comes_back_everything_goes_on_by_itself(
-    nats_server: TestBus, own_server: NatsServer, way: str
-) -> None:
+async def test_after_the_server_comes_back_everything_goes_on_by_itself(nats_server: TestBus, own_server: NatsServer) -> None:
     async def answer(message: Msg) -> None:
         await message.respond(b"answer")
 
     async with AsyncExitStack() as stack:
-        client, ask = await stack.enter_async_context(asking(nats_server, way, own_server.url))
+        client, ask = await stack.enter_async_context(asking(nats_server, own_server.url))
         provider = await stack.enter_async_context(connected(nats_server, "tax", own_server.url))
         await answering(provider, "returning", answer)
         assert await ask(subject("returning"), b"", seconds=FOR_EVER) == b"answer"
@@ -199,7 +209,7 @@ class House:
 
 async def test_a_full_house_refuses_at_once_and_opens_again(nats_server: TestBus) -> None:
     house = House(3)
-    async with asking(nats_server, "request") as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "house", house.workers.take)
         guests = [asyncio.ensure_future(ask(subject("house"), str(n).encode(), seconds=FOR_EVER)) for n in range(3)]
         await until_async(lambda: len(house.begun) == 3)
@@ -214,7 +224,7 @@ async def test_a_full_house_refuses_at_once_and_opens_again(nats_server: TestBus
 
 async def test_messages_are_worked_on_side_by_side(nats_server: TestBus) -> None:
     house = House(50)
-    async with asking(nats_server, "request") as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "beside", house.workers.take)
         guests = [asyncio.ensure_future(ask(subject("beside"), b"x", seconds=FOR_EVER)) for _ in range(50)]
         await until_async(lambda: len(house.begun) == 50)
@@ -224,7 +234,7 @@ async def test_messages_are_worked_on_side_by_side(nats_server: TestBus) -> None
 
 async def test_draining_waits_for_what_is_under_way(nats_server: TestBus) -> None:
     house = House(2)
-    async with asking(nats_server, "request") as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "drained", house.workers.take)
         guest = asyncio.ensure_future(ask(subject("drained"), b"x", seconds=FOR_EVER))
         await until_async(lambda: house.begun == [b"x"])
@@ -246,7 +256,7 @@ async def test_work_that_fails_is_logged_and_frees_its_place(nats_server: TestBu
         await message.respond(b"full")
 
     workers = Workers(1, fail, refuse)
-    async with asking(nats_server, "request") as (_, ask), connected(nats_server, "tax") as provider:
+    async with asking(nats_server) as (_, ask), connected(nats_server, "tax") as provider:
         await answering(provider, "failing", workers.take)
         for _ in range(3):
             with refused("deadline-exceeded"):

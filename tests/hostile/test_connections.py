@@ -9,6 +9,7 @@ from tests.hostile.corpus_body import members
 from tests.hostile.forge import Forge
 from tests.hostile.raw import PARSER, Line, connected
 from tests.hostile.test_door import is_served
+from tests.support.waiting import until
 
 
 @pytest.mark.invariant("I-43")
@@ -48,13 +49,14 @@ def test_noise_behind_a_good_request_ends_the_connection(door: str, forge: Forge
 
 
 def test_a_body_longer_than_announced_is_not_taken_for_a_request(door: str, forge: Forge) -> None:
+    """The parser ends the connection at once, so the answer to the request before the noise may be lost with it."""
     with connected(door) as line:
         line.send(forge.wire(body=forge.body() + b'{"subject": "smuggled"}'))
-        first, second = line.answer(), line.answer()
-        assert first is not None
-        assert second is not None
-        assert (first.status, second.status, second.code) == (400, 400, PARSER) or (first.status, second.code) == (200, PARSER)
+        answers = [line.answer(), line.answer()]
+        assert [(answer.status, answer.code) for answer in answers if answer][-1] == (400, PARSER)
         assert line.is_closed()
+    with connected(door) as line:
+        assert is_served(line, forge)
 
 
 @pytest.mark.parametrize("part", [1, 40, 400, -1], ids=["a byte", "a line", "some headers", "all but a byte"])
@@ -70,8 +72,13 @@ def test_who_hangs_up_before_the_answer_leaves_the_gateway_working(door: str, fo
     for _ in range(2 * ROOM):
         with connected(door) as line:
             line.send(forge.wire(forge.signed(forge.body(subject=forge.subject))))
+    # As long as it works on those, it may say that it has too much to do.
+    until(lambda: is_served_anew(door, forge))
+
+
+def is_served_anew(door: str, forge: Forge) -> bool:
     with connected(door) as line:
-        assert is_served(line, forge)
+        return is_served(line, forge)
 
 
 def test_idle_connections_keep_nobody_out(door: str, forge: Forge) -> None:

@@ -1,7 +1,8 @@
-"""Bad requests, byte by byte, against a real gateway: each gets its code, nothing of it is told on, and the next one is served."""
+"""Bad requests, byte by byte, against a real gateway: each gets its code, nothing of it is told on, the next one is served."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,8 +85,6 @@ def test_a_signature_and_its_mirror_image_are_one_request(door: str, forge: Forg
     request = resigned(forge, keep)
     assert (first := say(door, forge.wire(request))) is not None
     assert first.status == 200
-    import base64  # noqa: PLC0415 - only here
-
     text = base64.b64encode(mirrored(images[0])).decode("ascii")
     twin = forge.with_signature(request, request.values("signature-input")[0], f"exchange=:{text}:")
     assert (second := say(door, forge.wire(twin))) is not None

@@ -61,12 +61,13 @@ def exchange() -> Iterator[LocalExchange]:
 def _add_citizens(exchange: LocalExchange) -> None:
     """An account for everybody of age who has a role in the cast, beside those of the story."""
     cast, home = exchange.cast, Home(exchange.root)
-    people = (cast.buyer_spouse, cast.seized_seller, cast.mortgagor, cast.mortgagor_spouse, *cast.same_name, cast.four_characters)
+    people = [cast.buyer_spouse, cast.seized_seller, cast.mortgagor, cast.mortgagor_spouse, *cast.same_name]
+    people += [cast.four_characters, cast.dotted_name, cast.ends_in_x, cast.indebted_buyer, cast.representative]
     rows = list(home.accounts().values())
     some = rows[0]
     rows += [
         {**some, "account": f"citizen-{number}", "roles": ["citizen"], "member": None, "subject": person.id, "name": person.name}
-        for number, person in enumerate((*people, cast.dotted_name, cast.ends_in_x, cast.indebted_buyer, cast.representative), start=1)
+        for number, person in enumerate(people, start=1)
     ]
     write_private(home.secrets / "accounts.json", json.dumps(rows, ensure_ascii=False))
 

@@ -152,7 +152,7 @@ async def gateway_in_this_process(exchange: LocalExchange, name: str = "gateway-
     """The same gateway once more, against the real database, bus and registry, so that a test can stand between it and them."""
     settings = {**exchange._common(name), **exchange._gateway(name)}
     named = {key.removeprefix("YITONG_").lower(): value for key, value in settings.items() if key.startswith("YITONG_")}
-    async with open_gateway(Settings(**named)) as gateway:
+    async with open_gateway(Settings.model_validate(named)) as gateway:
         yield gateway
 
 
@@ -243,7 +243,7 @@ async def test_nor_does_it_tell_how_many_months_somebody_contributed(stage: Stag
 
 def form_of(presentation: str) -> tuple[object, ...]:
     """Everything of a record's JWT that is not a digest, an id, a time, or the one word that says whether something was found."""
-    claims = claims_of(presentation.split("~")[0])
+    claims = claims_of(presentation.partition("~")[0])
     digests = {"subject": len(claims["_sd"])} | {form: len(claims[form]["_sd"]) for form in ("items", "masked", "facts")}
     size = len(json.dumps(claims)) + (0 if claims["found"] else -1)
     plain = {name: claims[name] for name in ("iss", "aud", "svc", "schema", "answered")}

@@ -142,14 +142,16 @@ async def test_what_is_suspended_is_released_on_no_more_until_it_is_lifted(
 @pytest.mark.invariant("I-27")
 async def test_a_suspended_gateway_releases_no_more_and_the_other_goes_on(stage: Stage) -> None:
     token, registry = await stage.session.token("registrar"), stage.registry()
-    first, second = both(stage.session.gateways)
+    (first, second), name = both(stage.session.gateways), GATEWAYS[1]
     traveller = Traveller(stage, lambda: deed_tax(stage), (second,))
     try:
-        await stops(traveller, GATEWAYS[1], lambda: registry.suspend(token, "gateways", GATEWAYS[1], "test"), "member-suspended", "provider-failed")
+        await stops(
+            traveller, name, lambda: registry.suspend(token, "gateways", name, "test"), "member-suspended", "provider-failed"
+        )
         prepared = deed_tax(stage)
         stage.read(await stage.send(prepared, first), prepared)
     finally:
-        await registry.lift(token, "gateways", GATEWAYS[1])
+        await registry.lift(token, "gateways", name)
     await traveller.served()
 
 
@@ -168,7 +170,7 @@ async def test_a_revoked_key_signs_no_more(stage: Stage) -> None:
 async def test_who_begins_with_a_snapshot_from_before_is_told_so_and_may_try_again(stage: Stage) -> None:
     """What narrows without an id of its own raises the floor: no gateway releases on how it was before."""
     token, registry = await stage.session.token("registrar"), stage.registry()
-    await stage.register_right(right_document(stage))
+    right = await stage.register_right(right_document(stage))
     services = (await registry.list(token, "services", limit=100))["entries"]
     household = next(each for each in services if each["entry"]["id"] == f"CN-YA/GOV/{HOUSEHOLD}")
     entry = dict(household["entry"])
@@ -184,3 +186,4 @@ async def test_who_begins_with_a_snapshot_from_before_is_told_so_and_may_try_aga
     assert all(code for began, code in traveller.asked if began > acknowledged)
     await registry.amend(token, "services", {**entry, "revision": amended["revision"]})
     await traveller.served()
+    await registry.revoke_right(token, right, "the test is over")

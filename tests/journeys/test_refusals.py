@@ -29,13 +29,15 @@ def wrong_questions(stage: Stage) -> dict[str, tuple[str, Wanted]]:
     cast = stage.exchange.cast
     good = stage.wanted(IDENTITY, cast.buyer.id, items=["name"])
     with_months = stage.wanted(CONTRIBUTIONS, cast.buyer.id, facts=MONTHS)
+    wrong_digit = cast.buyer.id[:-1] + ("0" if cast.buyer.id[-1] != "0" else "1")
+    full_width = cast.buyer.id.translate({48 + digit: 0xFF10 + digit for digit in range(10)})
     return {
         "no-such-item": ("malformed-request", replace(good, items=["name", "salary"])),
         "no-such-fact": ("malformed-request", replace(good, facts={"is_rich": {}})),
         "wrong-argument": ("malformed-request", replace(good, facts={"is_adult": {"n": 1}})),
-        "check-digit": ("malformed-request", replace(good, subject=cast.buyer.id[:-1] + ("0" if cast.buyer.id[-1] != "0" else "1"))),
+        "check-digit": ("malformed-request", replace(good, subject=wrong_digit)),
         "an-enterprise": ("malformed-request", replace(good, subject=cast.buying_firm.id)),
-        "full-width": ("malformed-request", replace(good, subject=cast.buyer.id.translate({48 + n: 0xFF10 + n for n in range(10)}))),
+        "full-width": ("malformed-request", replace(good, subject=full_width)),
         "range-for-nothing": ("malformed-request", replace(good, months=("2025-01", "2025-02"))),
         "nothing-asked": ("malformed-request", replace(good, items=())),
         "no-officer": ("malformed-request", replace(good, officer=None)),
@@ -52,10 +54,10 @@ def wrong_questions(stage: Stage) -> dict[str, tuple[str, Wanted]]:
 
 
 WRONG_QUESTIONS = (
-    "no-such-item no-such-fact wrong-argument check-digit an-enterprise full-width range-for-nothing nothing-asked no-officer "
-    "no-such-service no-such-provider no-right no-such-purpose another-purpose item-outside argument-outside no-consent "
-    "unknown-consent"
-).split()
+    *("no-such-item", "no-such-fact", "wrong-argument", "check-digit", "an-enterprise", "full-width", "range-for-nothing"),
+    *("nothing-asked", "no-officer", "no-such-service", "no-such-provider", "no-right", "no-such-purpose", "another-purpose"),
+    *("item-outside", "argument-outside", "no-consent", "unknown-consent"),
+)
 
 
 @pytest.mark.invariant("I-6")
@@ -85,9 +87,7 @@ def with_body(stage: Stage, body: bytes) -> Prepared:
     signatures = {"content-digest", "signature-input", "signature"}
     headers = [(name, value) for name, value in prepared.request.headers if name not in signatures]
     plain = replace(prepared.request, headers=headers, body=body)
-    return replace(
-        prepared, request=sign_request(stage.session.key(), plain, tag=Tag.REQUEST, now=stage.session.clock.now())
-    )
+    return replace(prepared, request=sign_request(stage.session.key(), plain, tag=Tag.REQUEST, now=stage.session.clock.now()))
 
 
 @pytest.mark.invariant("I-6")

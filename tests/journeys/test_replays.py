@@ -22,7 +22,7 @@ async def send_all(stage: Stage, requests: list[Prepared]) -> list[tuple[int, st
     told = []
     for answer in answers:
         document = answer.json() if answer.status_code != 200 else {"code": "", "data_left": True}
-        told.append((answer.status_code, document["code"], document["data_left"]))
+        told.append((answer.status_code, str(document["code"]), bool(document["data_left"])))
     return told
 
 

@@ -224,18 +224,15 @@ async def test_the_auditor_finds_every_request_of_a_case_and_of_a_person(stage: 
 async def test_every_receipt_verifies_offline_and_none_with_a_flipped_byte(stage: Stage, tmp_path: Path) -> None:
     cast = stage.exchange.cast
     trust = load_trust(await write_trust(stage.session))
-    files = []
-    for number, (service, subject, more) in enumerate(
-        (
-            (IDENTITY, cast.buyer.id, {"items": ["name", "address"], "facts": {"is_adult": {}}}),
-            (DEED_TAX, cast.buyer.id, {"facts": {"deed_tax_paid": {}}}),
-            (LICENCE, cast.buying_firm.id, {"items": "all"}),
-            (ENCUMBRANCE, cast.nobody, {"items": ["seizures"], "facts": {"is_seized": {}}}),
-        )
-    ):
-        fetched = await stage.fetch(stage.wanted(service, subject, **more))
-        files.append(tmp_path / f"{number}.json")
-        await keep_receipt(stage.session, fetched, files[-1])
+    questions = (
+        stage.wanted(IDENTITY, cast.buyer.id, items=["name", "address"], facts={"is_adult": {}}),
+        stage.wanted(DEED_TAX, cast.buyer.id, facts={"deed_tax_paid": {}}),
+        stage.wanted(LICENCE, cast.buying_firm.id, items="all"),
+        stage.wanted(ENCUMBRANCE, cast.nobody, items=["seizures"], facts={"is_seized": {}}),
+    )
+    files = [tmp_path / f"{number}.json" for number in range(len(questions))]
+    for wanted, file in zip(questions, files, strict=True):
+        await keep_receipt(stage.session, await stage.fetch(wanted), file)
     for file in files:
         report = verify_receipt(file.read_bytes(), trust)
         assert report.valid, report.document()

@@ -1,4 +1,4 @@
-"""After a withdrawal is acknowledged nothing is placed on it: under load, across a stopped gateway, to the last use and second."""
+"""After a withdrawal is acknowledged nothing is placed on it: under load, past a stopped gateway, to the last use and second."""
 
 from __future__ import annotations
 
@@ -230,7 +230,8 @@ async def test_a_gateway_that_was_stopped_too_long_finds_that_what_it_stood_on_h
     lasts = 3
     wanted = stage.wanted(DEED_TAX, stage.exchange.cast.buyer.id, facts={"deed_tax_paid": {}})
     requests = [resigned(stage.prepare(wanted), stage.session.key(), lambda text: expiring(text, lasts)) for _ in range(10)]
-    ends = max(parse_signature_input(dict(each.request.headers)["signature-input"], Tag.REQUEST).created for each in requests) + lasts
+    inputs = [dict(each.request.headers)["signature-input"] for each in requests]
+    ends = max(parse_signature_input(each, Tag.REQUEST).created for each in inputs) + lasts
     sent = await in_flight(stage, requests, "tax")
     try:
         await until_async(lambda: stage.session.clock.now() > ends)
