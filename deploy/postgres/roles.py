@@ -125,7 +125,8 @@ def drop_database(superuser_url: str, name: str) -> None:
 _KEEP_LOCKS = """
 do $$ declare found regprocedure; begin
   for found in select oid::regprocedure from pg_proc
-               where pronamespace = 'pg_catalog'::regnamespace and proname like 'pg_%advisory%' and proname not like '%unlock%' loop
+               where pronamespace = 'pg_catalog'::regnamespace
+                 and proname like 'pg_%advisory%' and proname not like '%unlock%' loop
     execute format('revoke execute on function %s from public', found);
     execute format('grant execute on function %s to yitong_audit, yitong_integrator, yitong_identity, yitong_registry', found);
   end loop;
