@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from exchange.canonical import parse_json
 from exchange.control import signed_by
 from exchange.envelope import SignedRequest
 from exchange.identifiers import parse_request_id
@@ -55,7 +56,9 @@ async def calling_system(request: Request) -> tuple[str, SignedRequest]:
     def key_of(kid: str, owner: str) -> VerifyKey | None:
         return active_key(snapshot, kid, owner=owner, now=now)
 
-    return await signed_by(request, key_of=key_of, now=now)
+    caller, signed = await signed_by(request, key_of=key_of, now=now)
+    parse_json(signed.request.body)  # refuses what two readers could read differently, a name twice for one
+    return caller, signed
 
 
 @router.post(

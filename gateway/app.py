@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import httpx2
 from fastapi import FastAPI
@@ -135,9 +137,13 @@ def build(settings: Settings) -> ASGIApp:
     return door
 
 
-def control_app(**shell: object) -> FastAPI:
+def control_app(
+    *,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Any]] | None = None,
+    ready: Callable[[], Awaitable[bool]] | None = None,
+) -> FastAPI:
     """The control plane as FastAPI sees it; its OpenAPI document is committed."""
-    app = create_app("Yitong gateway", description="Ask why a request was refused.", **shell)  # type: ignore[arg-type]
+    app = create_app("Yitong gateway", description="Ask why a request was refused.", lifespan=lifespan, ready=ready)
     app.include_router(router)
     return app
 

@@ -45,7 +45,6 @@ async def connected(users: TestBus, component: str, url: str | None = None) -> A
 @asynccontextmanager
 async def asking(users: TestBus, url: str | None = None) -> AsyncIterator[tuple[Client, Ask]]:
     """A gateway's connection and its way to ask over it."""
-
     async with connected(users, "gateway-1", url) as client:
         caller = Caller(client, f"{reply_inbox('gateway-1')}.answers", ignored)
         await caller.open()

@@ -222,7 +222,6 @@ async def test_bad_tokens_by_known_keys_fetch_nothing(world: World) -> None:
     assert world.issuer.asked == 1
 
 
-@pytest.mark.invariant("I-27")
 async def test_a_key_that_the_issuer_drops_is_refused_after_five_minutes(world: World) -> None:
     old = world.issuer.key
     await world.person()

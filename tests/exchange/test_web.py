@@ -200,7 +200,6 @@ async def test_a_timeout_of_something_inside_is_not_the_callers_deadline() -> No
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
-@pytest.mark.invariant("I-8")
 async def test_an_answer_that_fails_half_way_is_cut_off_and_not_finished() -> None:
     sent: list[Message] = []
 

@@ -266,6 +266,12 @@ async def test_a_consent_is_used_as_often_as_it_allows_and_no_more(stage: Stage,
             await stage.fetch(wanted, gateway)
     assert Counter(await stage.entry_codes()) == {"release": uses, "consent-used-up": 22 - uses}
 
+    async def the_person_sees_it() -> bool:
+        shown = await stage.session.identity.show_consent(await stage.session.token("citizen"), consent)
+        return bool(shown["state"] == "used-up")
+
+    await until_yes(the_person_sees_it)
+
 
 @pytest.mark.invariant("I-28")
 async def test_a_repeated_request_costs_no_use(stage: Stage) -> None:

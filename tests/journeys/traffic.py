@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import httpx2
@@ -15,7 +16,7 @@ from exchange.question import DATA_PREFIX
 class Refusal:
     """拒绝应答. A problem as a caller got it."""
 
-    path: str
+    url: httpx2.URL
     status: int
     headers: httpx2.Headers
     body: bytes
@@ -32,16 +33,18 @@ class Traffic:
 
     presentations: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    codes: Counter[str] = field(default_factory=Counter)
+
+    def codes_of(self, origins: Sequence[str]) -> Counter[str]:
+        """How often data requests to these base URLs were refused, by code."""
+        places = {httpx2.URL(origin).netloc for origin in origins}
+        asked = (each for each in self.refusals if each.url.netloc in places and each.url.path.startswith(DATA_PREFIX))
+        return Counter(each.code for each in asked)
 
     async def note(self, answer: httpx2.Response) -> None:
         """The hook."""
         path = answer.request.url.path
         if answer.status_code >= 400:
-            refusal = Refusal(path, answer.status_code, answer.headers, await answer.aread())
-            self.refusals.append(refusal)
-            if path.startswith(DATA_PREFIX):
-                self.codes[refusal.code] += 1
+            self.refusals.append(Refusal(answer.request.url, answer.status_code, answer.headers, await answer.aread()))
         elif path.startswith(DATA_PREFIX):
             self.presentations += _presentations(answer.headers["content-type"], await answer.aread())
 
