@@ -140,6 +140,7 @@ def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, autho
         subject=spelled(wanted.subject),
         items=None if everything else frozenset(wanted.items),
         facts=frozenset(wanted.facts),
+        arguments=wanted.facts,
     )
     return Prepared(signed, asked, evidence.base, evidence.signature)
 

@@ -144,7 +144,8 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     receipt = ReceiptClaims(
         audience=str(question.headers.consumer),
         request_id=question.headers.request_id,
-        issued_at=int(gateway.clock.now()),
+        # A provider's clock may be a little ahead of ours; a receipt from before its record would be refused.
+        issued_at=max(int(gateway.clock.now()), record.claims.issued_at),
         sd_hash=presentation_hash(shown.presentation),
         log=snapshot.log_origin,
         entry=row.content.leaf,

@@ -29,7 +29,7 @@ from audit.note import parse_vkey
 from audit.proof import TrustPolicy, verify_proof
 from audit.tiles import TileName
 from audit.tree import inclusion_proof
-from deploy.local import HTTP_COMPONENTS
+from deploy.local import HTTP_COMPONENTS, LocalExchange
 from deploy.session import Session
 from deploy.supervisor import read_status
 from exchange.canonical import b64url_decode
@@ -67,7 +67,7 @@ class Remains:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def remains(
-    session: Session, traffic: Traffic, exchange: Any, tmp_path_factory: pytest.TempPathFactory
+    session: Session, traffic: Traffic, exchange: LocalExchange, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Remains]:
     """Give the log of the run."""
     await one_journey(Stage(exchange, session, traffic))
@@ -387,8 +387,8 @@ def secrets_of(traffic: Traffic) -> set[str]:
 
 
 @pytest.mark.invariant("I-32")
-async def test_no_process_may_leave_a_picture_of_its_memory(stage: Stage) -> None:
-    running = {status.name: status.pid for status in read_status(stage.exchange.root) if status.pid is not None}
+def test_no_process_may_leave_a_picture_of_its_memory(exchange: LocalExchange) -> None:
+    running = {status.name: status.pid for status in read_status(exchange.root) if status.pid is not None}
     assert running.keys() >= {*HTTP_COMPONENTS, "postgres", "nats"}
     for name, pid in running.items():
         limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
