@@ -42,18 +42,14 @@ class Listener:
     async def _answer(self, message: Msg) -> None:
         signature = (message.headers or {}).get(bus.SIGNATURE_HEADER, "")
         answer = (await self._provider.answer(message.data, signature)).encode("ascii")
-        if len(answer) > bus.MAX_PAYLOAD_BYTES:
-            answer = self._refusal("too-large")
         self._calls.labels("record" if b"~" in answer else "refusal").inc()
         await _respond(message, answer)
 
     async def _refuse(self, message: Msg) -> None:
         self._calls.labels("overloaded").inc()
-        await _respond(message, self._refusal("overloaded"))
-
-    def _refusal(self, code: str) -> bytes:
-        """A refusal made before the request was read, so it names none."""
-        return issue_refusal(self._key, request="", code=code, issued_at=int(self._clock.now())).encode("ascii")
+        # Made before the request was read, so it names none.
+        refusal = issue_refusal(self._key, request="", code="overloaded", issued_at=int(self._clock.now()))
+        await _respond(message, refusal.encode("ascii"))
 
 
 async def _respond(message: Msg, answer: bytes) -> None:

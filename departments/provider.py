@@ -17,12 +17,14 @@ from typing import Any, Protocol
 from departments.mask import apply_mask
 from departments.model import DataSet
 from departments.month_span import MonthSpan, require_maskable
+from exchange.bus import MAX_PAYLOAD_BYTES
 from exchange.call import FULL, MASKED, ProviderCall, open_call
 from exchange.canonical import b64url
 from exchange.clock import Clock
 from exchange.envelope import MAX_AGE_SECONDS, SignedRequest, Tag, verify_request
 from exchange.identifiers import parse_subject
 from exchange.keys import SigningKey, VerifyKey
+from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import Headers, Question, parse_headers, parse_questions
 from exchange.record import Answer, RecordClaims, issue_record, issue_refusal
@@ -32,6 +34,8 @@ from registry.client import AccessRight, Snapshot, Status
 CHINA = timezone(timedelta(hours=8))
 # The gateway has spent some of the freshness when the call arrives; a call lives no longer than its deadline anyway.
 GRACE_SECONDS = 10
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,18 @@ class Provider:
             )
             request = b64url(signed.digest)
             checked = self._check(snapshot, call, gateway_key, signed)
-            return await self._disclose(call, checked)
+            record = await self._disclose(call, checked)
+            if len(record) > MAX_PAYLOAD_BYTES:
+                code = "too-large"
+            else:
+                return record
         except Problem as problem:
-            return issue_refusal(self._key, request=request, code=problem.code, issued_at=int(self._clock.now()))
+            code = problem.code
+        except Exception as error:
+            # Without an answer the gateway would wait until its deadline for what nobody will say.
+            log.exception("answer-failed", error=type(error).__name__)
+            code = "provider-failed"
+        return issue_refusal(self._key, request=request, code=code, issued_at=int(self._clock.now()))
 
     def _check(self, snapshot: Snapshot, call: ProviderCall, gateway_key: VerifyKey, signed: SignedRequest) -> _Checked:
         """Every check of this department's own. Raises the problem of the first that fails."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
 from departments.model import DataSet
 from departments.provider import AccessRow
-from departments.store import read_row
+from departments.store import Reader, read_row
 from exchange.batch import BatchWriter, StandingConnection
 from exchange.problem import Problem
 
 _BATCH = 256
-# One row by its key takes milliseconds. Cancelling, not asyncpg's own time-out: that waits for a server which may not answer.
-_READ_SECONDS = 2.0
+_READ_SECONDS = 1.0
+"""One row by its key takes milliseconds; a gateway waits at least as long for the log to say that it is there."""
 # Sorted, so that two processes of one department that record the same calls wait for each other and never deadlock.
 _RECORD = """
 INSERT INTO access_record (req, consumer, service, right_id, subject_token, names, outcome, record_id)
@@ -42,8 +43,8 @@ class PostgresRegisters:
     async def read(self, data_set: DataSet, subject: str, columns: Sequence[str]) -> Mapping[str, Any] | None:
         """The named columns of one subject's row, or None. Raises `provider-failed` when the database does not answer."""
         try:
-            async with asyncio.timeout(_READ_SECONDS):
-                return await read_row(self._pool, data_set, subject, columns)
+            async with self._reading() as connection:
+                return await read_row(connection, data_set, subject, columns)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise Problem("provider-failed", reason=f"register: {type(error).__name__}") from None
 
@@ -58,10 +59,20 @@ class PostgresRegisters:
     async def ready(self) -> bool:
         """Whether rows can be read and access records written."""
         try:
-            async with asyncio.timeout(_READ_SECONDS):
-                return self._recording.available and bool(await self._pool.fetchval("SELECT true"))
+            async with self._reading() as connection:
+                return self._recording.available and bool(await connection.fetchval("SELECT true"))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Reader]:
+        """A connection with a deadline, at which it is closed: asyncpg's own would wait for a server that may be gone."""
+        async with self._pool.acquire(timeout=_READ_SECONDS) as connection:
+            deadline = asyncio.get_running_loop().call_later(_READ_SECONDS, connection.terminate)
+            try:
+                yield connection
+            finally:
+                deadline.cancel()
 
 
 async def _record_batch(connection: StandingConnection, rows: Sequence[AccessRow]) -> list[bool]:

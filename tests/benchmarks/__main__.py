@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,11 +112,20 @@ class Bench:
             self._measure_latency(stage, course, contestants)
             self.say("the fence")
             self.report.releases = measure_all(stage, settings.seconds, settings.callers)
+            self._keep_logs(stage)
 
     def broken(self) -> list[str]:
         """Contestants that did not answer at all."""
         silent = [name for name, rounds in self.report.measured.items() if not all(one.result.answered for one in rounds)]
         return [f"{name}: {all_errors(self.report.measured[name])}" for name in silent]
+
+    def _keep_logs(self, stage: Stage) -> None:
+        """Whoever wants to know why something was refused finds the components' own words."""
+        if stage.exchange is not None and any(all_errors(rounds) for rounds in self.report.measured.values()):
+            kept = self._settings.output.parent / "bench-logs"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(stage.exchange.home.logs, kept)
+            self.say(f"not everything was answered with 200: the components' logs are in {kept}")
 
     def _measure_latency(self, stage: Stage, course: Course, contestants: Sequence[Contestant]) -> None:
         """The direct call and the exchange in turn, in an open loop at a fifth of what the exchange can do."""

@@ -63,6 +63,9 @@ class Result:
     p99_ms: float
     max_ms: float
     cpu_seconds: float
+    """Of the generator while it measured."""
+    process_cpu_seconds: float
+    """Of the generator from its start to its end."""
 
 
 class UnreadableAnswer(ValueError):
@@ -236,7 +239,8 @@ class Run:
         latency = latency_of(self._latencies)
         answered = len(self._latencies)
         rate = answered / seconds if seconds > 0 else 0.0
-        return Result(answered, dict(self._errors), seconds, rate, latency.p50_ms, latency.p99_ms, latency.max_ms, cpu)
+        figures = (latency.p50_ms, latency.p99_ms, latency.max_ms)
+        return Result(answered, dict(self._errors), seconds, rate, *figures, cpu, process_cpu_seconds=_own_cpu())
 
 
 def _named(status: int, body: bytes) -> str:

@@ -18,6 +18,8 @@ from tests.benchmarks.releases import Placed
 from tests.benchmarks.rounds import CLIENT, Measured, all_errors, median_cpu, paired_ratio
 
 FORMAT = 1
+MUCH = 0.1
+"""From this share of the processors used by others on, the report says that it disturbed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class Report:
                     found[f"{full} / {other}, by processor time"] = _server_cpu(below) / _server_cpu(above)
         return found
 
+    def others(self) -> float:
+        """The share of all processors that went to programs which take no part, median over everything measured."""
+        return middle(one.others for rounds in self.measured.values() for one in rounds)
+
     def targets(self) -> list[Target]:
         """What the exchange wants of itself, and where it stands; figures of the plain client, through one gateway."""
         ratios = self.ratios()
@@ -117,6 +123,7 @@ class Report:
             "machine": dict(self.machine),
             "settings": dict(self.settings),
             "missing": self.missing,
+            "share_of_processors_used_by_others": plain_number(self.others()),
             "contestants": {name: _contestant(measured) for name, measured in self.measured.items()},
             "added_latency": None if self.added is None else _added(self.added),
             "releases": {name: _plain(asdict(placed)) for name, placed in self.releases.items()},
@@ -142,6 +149,8 @@ class Report:
             )
         if self.releases:
             console.print(_release_table(self.releases))
+        if (others := self.others()) > MUCH:
+            console.print(f"[yellow]Others used {others:.0%} of the processors meanwhile: only the ratios tell something.[/]")
         for what, why in self.missing.items():
             console.print(f"[yellow]Left out: {what}: {why}[/]")
         console.print(_target_table(self.targets()))

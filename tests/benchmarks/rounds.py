@@ -15,7 +15,7 @@ from tests.benchmarks.contestants import Contestant, Requests
 from tests.benchmarks.figures import middle
 from tests.benchmarks.load import PATIENCE_SECONDS, Plan, Result
 from tests.benchmarks.stage import ROOT, Stage
-from tests.benchmarks.usage import Meter
+from tests.benchmarks.usage import Machine, Meter
 
 CLIENT = "client"
 _MARGIN = 1.6
@@ -34,6 +34,8 @@ class Measured:
     result: Result
     cpu_ms: Mapping[str, float]
     memory_mb: Mapping[str, float]
+    others: float = 0.0
+    """Share of all processors that went to programs which take no part."""
 
 
 @dataclass(slots=True)
@@ -60,15 +62,16 @@ class Course:
             trust=self.stage.trust if contestant.verified else {},
         )
         meter = Meter(self.stage.pids())
-        before = meter.read()
+        machine, before = Machine.read(), meter.read()
         result = drive(plan, self.stage.root)
         used = meter.read().since(before)
+        others = Machine.read().share_of_others(machine, sum(used.values()) + result.process_cpu_seconds)
         if not rate:
             self.rates[contestant.name] = result.throughput
         answered = max(result.answered, 1)
         cpu_ms = {name: seconds * 1000 / answered for name, seconds in used.items() if seconds > 0}
         cpu_ms[CLIENT] = result.cpu_seconds * 1000 / answered
-        return Measured(result, cpu_ms, meter.memory_mb())
+        return Measured(result, cpu_ms, meter.memory_mb(), others)
 
     def warm_up(self, contestants: Sequence[Contestant], seconds: float) -> None:
         """Twice briefly each: the first run fills caches and tells how many requests the second needs."""

@@ -20,7 +20,7 @@ from tests.benchmarks.load import Plan, Result, Run, UnreadableAnswer, read_resp
 from tests.benchmarks.profile import read_stacks
 from tests.benchmarks.report import Report, Target
 from tests.benchmarks.rounds import Measured, all_errors, median_cpu, paired_ratio
-from tests.benchmarks.usage import ENDED, Reading
+from tests.benchmarks.usage import ENDED, Machine, Reading
 
 Answering = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
@@ -125,7 +125,15 @@ def test_quantiles_are_values_that_occurred() -> None:
 
 def measured(throughput: float, **cpu_ms: float) -> Measured:
     result = Result(
-        answered=1, errors={"503": 1}, seconds=1, throughput=throughput, p50_ms=1, p99_ms=2, max_ms=3, cpu_seconds=0.1
+        answered=1,
+        errors={"503": 1},
+        seconds=1,
+        throughput=throughput,
+        p50_ms=1,
+        p99_ms=2,
+        max_ms=3,
+        cpu_seconds=0.1,
+        process_cpu_seconds=0.2,
     )
     return Measured(result, cpu_ms, {})
 
@@ -147,6 +155,12 @@ def test_processor_time_of_an_ended_session_of_the_database_is_found_with_its_pa
     before = Reading({-9: (ENDED, 1.0), 5: ("postgres: gateway", 2.0)})
     after = Reading({-9: (ENDED, 6.0)})
     assert after.since(before) == {ENDED: 3.0}
+
+
+def test_what_neither_we_nor_nobody_used_of_the_processors_was_used_by_others() -> None:
+    before, after = Machine(busy=100.0, total=1000.0), Machine(busy=107.0, total=1010.0)
+    assert after.share_of_others(before, ours=4.0) == pytest.approx(0.3)
+    assert math.isnan(before.share_of_others(before, ours=0.0))
 
 
 def test_a_target_holds_on_its_side_of_what_is_wanted_and_says_nothing_when_nothing_was_measured() -> None:

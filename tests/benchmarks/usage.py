@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -94,6 +95,29 @@ def _field_mb(pid: int, file: str, name: str) -> float:
     text = (PROC / str(pid) / file).read_text(encoding="ascii", errors="replace")
     [line] = [line for line in text.splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) / 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processor seconds of the whole machine since it began: spent by anybody (the hypervisor's other guests too), and in all."""
+
+    busy: float
+    total: float
+
+    @classmethod
+    def read(cls) -> Machine:
+        """Now; nothing where there is no /proc."""
+        with suppress(OSError, ValueError):
+            fields = (PROC / "stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+            ticks = [int(field) / _TICKS for field in fields]
+            idle = ticks[3] + ticks[4]
+            return cls(sum(ticks) - idle, sum(ticks))
+        return cls(0.0, 0.0)
+
+    def share_of_others(self, earlier: Machine, ours: float) -> float:
+        """Which share of all processors went to others than us, who spent `ours` seconds, since an earlier reading."""
+        total = self.total - earlier.total
+        return max(0.0, self.busy - earlier.busy - ours) / total if total > 0 else math.nan
 
 
 def machine_facts() -> dict[str, object]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.local import LocalExchange
 from deploy.supervisor import Supervised, answers
 from tests.support.waiting import until
+
+RECOVERY_LIMIT_S = 90.0
 
 
 class Held:
@@ -91,7 +94,7 @@ class BreakableExchange(LocalExchange):
             yield
         finally:
             part.let_start()
-            until(part.is_ready)
+            wait_until(part.is_ready)
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
@@ -109,7 +112,15 @@ class BreakableExchange(LocalExchange):
     def wait_whole(self) -> None:
         """Return when every part is up and ready."""
         for part in self.parts.values():
-            until(part.is_ready)
+            wait_until(part.is_ready)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return when something that takes seconds holds, asked seldom enough to leave the machine to those who are starting."""
+    pause, deadline = threading.Event(), time.monotonic() + RECOVERY_LIMIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not recover"
+        pause.wait(0.1)
 
 
 def stop_tree(pid: int) -> list[int]:

@@ -19,7 +19,7 @@ from gateway.client import SD_JWT, Fetched, Wanted, prepare, read_answer
 from tests.crash.questions import about_contributions, about_deed_tax, about_name, new_consent
 
 SECONDS = 10
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.2
 """Between two requests of one client, so that the machine has time for those who come back."""
 
 

@@ -12,13 +12,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.client import EpochKeys
 from deploy.home import BANK, CONSUMER, GATEWAYS
-from deploy.session import Session
+from deploy.session import Session, open_session
 from exchange.bus import MAX_PAYLOAD_BYTES
-from exchange.canonical import b64url, canonical, parse_json, sha256
+from exchange.canonical import b64url, b64url_decode, canonical, parse_json, sha256
 from exchange.keys import SigningKey
 from exchange.record import RECORD_TYPE, REFUSAL_TYPE, issue_refusal
 from gateway.client import Wanted, prepare, read_answer
@@ -26,9 +28,10 @@ from tests.crash.breakable import BreakableExchange
 from tests.crash.liar import AMOUNT, CERTIFICATE, Heard, Liar, Lie, lying
 from tests.crash.questions import DEED_TAX as SERVICE
 from tests.crash.questions import about_name, answered_at_last, wanted
-from tests.support.waiting import until, until_yes
+from tests.support.waiting import until_yes
 
 PATIENT, IMPATIENT = GATEWAYS
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,16 +42,14 @@ def the_department_is_gone(exchange: BreakableExchange) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-async def session(exchange: BreakableExchange) -> AsyncIterator[Session]:
-    """Give the desks of the exchange, one department of which is gone."""
-    from deploy.session import open_session  # noqa: PLC0415 - the folder's own fixture waits for every department
-
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session(exchange: BreakableExchange, the_department_is_gone: None) -> AsyncIterator[Session]:
+    """Give the desks of the exchange, one department of which is gone; the same for all tests here."""
     async with open_session(exchange.home) as opened:
         yield opened
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def liar(exchange: BreakableExchange) -> AsyncIterator[Liar]:
     """Give the one who answers in its place."""
     async with lying(exchange) as listening:
@@ -113,7 +114,6 @@ def without_alg(heard: Heard) -> str:
 def hmac_with_the_public_key(heard: Heard) -> str:
     """The old confusion: the verifier's public key taken for a shared secret."""
     jwt, *texts = heard.record().split("~")
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers  # noqa: PLC0415 - only here
 
     jwk = heard.key.public_jwk
     numbers = EllipticCurvePublicNumbers(_number(jwk["x"]), _number(jwk["y"]), SECP256R1())
@@ -123,8 +123,6 @@ def hmac_with_the_public_key(heard: Heard) -> str:
 
 
 def _number(text: str) -> int:
-    from exchange.canonical import b64url_decode  # noqa: PLC0415 - only here
-
     return int.from_bytes(b64url_decode(text))
 
 
@@ -333,5 +331,21 @@ async def test_a_release_whose_commit_nobody_saw_is_not_answered_and_stands_as_a
         await connection.close()
 
 
-def test_the_liar_is_the_only_one_there(exchange: BreakableExchange) -> None:
-    until(lambda: not exchange.parts["tax"].is_running())
+@pytest.mark.invariant("I-8")
+async def test_a_record_larger_than_the_bus_takes_is_refused_by_its_name(exchange: BreakableExchange, session: Session) -> None:
+    """Said by an honest department, whose register holds nine megabytes where a name should be."""
+    subject = exchange.cast.seller.id
+    connection = await asyncpg.connect(exchange.database().owner_url)
+    try:
+        name = await connection.fetchval("SELECT name FROM public_security.resident_identity WHERE subject = $1", subject)
+        renamed = "UPDATE public_security.resident_identity SET name = $2 WHERE subject = $1"
+        await connection.execute(renamed, subject, "N" * 9_000_000)
+        try:
+            asked = await Asked(session, about_name(subject)).send(PATIENT)
+        finally:
+            await connection.execute(renamed, subject, name)
+    finally:
+        await connection.close()
+    assert (asked.status, asked.document["code"]) == (413, "too-large")
+    assert (await session.consumer().explain(asked.request_id))["code"] == "too-large"
+    assert (await Asked(session, about_name(subject)).send(PATIENT)).document["data"] == {"name": name}

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from audit.client import EntryLine, SearchRequest
-from deploy.home import BANK, CONSUMER, GATEWAYS, INSTANCE, key_owners
+from deploy.home import BANK, CONSUMER, INSTANCE, key_owners
 from deploy.local import LocalExchange
 from deploy.session import Session
 from exchange.envelope import Tag, sign_request
@@ -201,11 +201,6 @@ async def eventually(ask: Callable[[], Awaitable[Answer]]) -> Answer:
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.02)
-
-
-def by_name(url: str, urls: Mapping[str, str]) -> str:
-    """The name of the gateway at a URL."""
-    return next(name for name in GATEWAYS if urls[name] == url)
 
 
 def both(gateways: Sequence[str]) -> tuple[str, str]:

@@ -221,7 +221,8 @@ async def test_a_gateway_that_was_stopped_releases_nothing_on_what_was_withdrawn
     answers = Counter((answer.status_code, answer.json()["code"]) for answer in await asyncio.gather(*sent))
     FIGURES["I-26 withdrawn while the gateway stood still"] = str(dict(answers))
     assert answers[403, "consent-withdrawn"] > 0
-    assert set(answers) <= {(403, "consent-withdrawn"), (504, "deadline-exceeded")}
+    # One that was stopped while it looked the consent up has lost that answer, and lets nothing go either.
+    assert set(answers) <= {(403, "consent-withdrawn"), (504, "deadline-exceeded"), (503, "identity-unavailable")}
     assert await count_released_after_withdrawal(stage) == (0, 2)
 
 
