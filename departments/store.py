@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
+from asyncpg.pool import PoolConnectionProxy
 
 from departments.model import DataSet, Row
 
-Reader: TypeAlias = "asyncpg.Connection[Any] | asyncpg.Pool[Any]"
+Reader: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any] | asyncpg.Pool[Any]"
 
 
 async def read_row(connection: Reader, data_set: DataSet, subject: str, names: Sequence[str]) -> Row | None:

@@ -209,9 +209,7 @@ async def withdraw_consent(consent_id: ConsentId, response: Response, held: TheD
     return _private(response, view(await held.consents.withdraw(person, consent_id)))
 
 
-@router.get(
-    "/consents/{consent_id}/grant", response_model=GrantView, responses=problem_responses(*SIGNED, "not-found", *KEPT)
-)
+@router.get("/consents/{consent_id}/grant", response_model=GrantView, responses=problem_responses(*SIGNED, "not-found", *KEPT))
 async def hand_out_grant(
     consent_id: ConsentId, response: Response, held: TheDesks, _gateway: Annotated[str, Depends(gateway_calling)]
 ) -> dict[str, Any]:

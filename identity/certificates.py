@@ -106,9 +106,7 @@ def load_authority(key_file: Path, certificate_file: Path) -> CertificateAuthori
     return CertificateAuthority(key, certificate)
 
 
-def _builder(
-    key: VerifyKey, subject: x509.Name, issuer: x509.Name, valid_from: int, valid_until: int
-) -> x509.CertificateBuilder:
+def _builder(key: VerifyKey, subject: x509.Name, issuer: x509.Name, valid_from: int, valid_until: int) -> x509.CertificateBuilder:
     public = key.public
     if not isinstance(public, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise TypeError("no certificate can be made for this key")

@@ -470,4 +470,3 @@ def owner_member(owner: str) -> MemberId | None:
     if str(named) != owner:
         raise Problem("malformed-request", "the owner is not in its plain form")
     return named.member if isinstance(named, SubsystemId) else named
-

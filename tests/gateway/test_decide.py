@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -103,16 +104,16 @@ class Choice:
     """One value of one dimension: how it changes facts and question, and the refusal it alone causes."""
 
     reason: DenyReason | None
-    facts: dict[str, object]
-    headers: dict[str, object]
+    facts: dict[str, Any]
+    headers: dict[str, Any]
 
 
-def choices(*rows: tuple[DenyReason | None, dict[str, object], dict[str, object]]) -> list[Choice]:
+def choices(*rows: tuple[DenyReason | None, dict[str, Any], dict[str, Any]]) -> list[Choice]:
     return [Choice(*row) for row in rows]
 
 
 R = DenyReason
-OK: tuple[None, dict[str, object], dict[str, object]] = (None, {}, {})
+OK: tuple[None, dict[str, Any], dict[str, Any]] = (None, {}, {})
 DIMENSIONS = [
     choices(OK, (R.MEMBER_SUSPENDED, {"consumer_active": False}, {}), (R.MEMBER_SUSPENDED, {"provider_active": False}, {})),
     choices(OK, (R.KEY_REVOKED, {"key_active": False}, {})),
@@ -178,7 +179,7 @@ def test_refusal_names_the_item_that_the_right_does_not_cover() -> None:
 
 
 @pytest.mark.parametrize("change", [{"officer": None}, {"case": None}])
-def test_a_right_that_demands_officer_and_case_refuses_a_request_without(change: dict[str, None]) -> None:
+def test_a_right_that_demands_officer_and_case_refuses_a_request_without(change: dict[str, Any]) -> None:
     decision = decide(replace(question, headers=replace(headers, **change)), good)
     assert isinstance(decision, Deny)
     assert decision.reason is DenyReason.MALFORMED_REQUEST

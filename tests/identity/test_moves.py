@@ -37,7 +37,7 @@ async def insert(connection: asyncpg.Connection, number: int, state: ConsentStat
     consent_id = f"00000000-0000-4000-8000-{number:012d}"
     has_grant, has_ended = state in HAS_GRANT, state not in (S.REQUESTED, S.GRANTED)
     await connection.execute(
-        'INSERT INTO identity.consent (id, subject, subject_kind, consumer, purpose, terms, fingerprint, texts, state,'
+        "INSERT INTO identity.consent (id, subject, subject_kind, consumer, purpose, terms, fingerprint, texts, state,"
         ' requested_at, answer_by, ended_at, withdrawal_asked_at, granted_by, "grant", blind, valid_until)'
         " VALUES ($1, $2, 'person', 'c', 'p', '{}', sha256(''), '[]', $3, 1, 2, $4, $5, $6, $7, $8, $9)",
         consent_id,
