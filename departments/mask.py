@@ -48,8 +48,8 @@ class IdProfile(StrEnum):
         return (1, 2) if self is IdProfile.STRICT else (3, 4)
 
 
-# A place name above the street: anything may stand first (市中区, 镇江市), then nothing that ends or follows a place.
-_PLACE = r"[^\d\s][^\d\s省市区县旗街道路镇乡村号弄组幢栋楼室]{0,9}?"
+# A place name above the street: nearly anything may stand first (市中区, 镇江市), then nothing that ends or follows a place.
+_PLACE = r"[^\d\s村号弄组幢栋楼室][^\d\s省市区县旗街道路镇乡村号弄组幢栋楼室]{0,9}?"
 _ADDRESS = re.compile(
     rf"(?P<above>(?:{_PLACE}(?:省|自治区|特别行政区))?(?:{_PLACE}(?:市|自治州|地区|盟))?(?:{_PLACE}(?:(?<![小社园校厂营景院])区|县|旗|市))?)"
     r"(?P<street>[^\d\s区街路镇乡村号弄组幢栋室]{1,9}?(?:路?街道|镇+|乡|苏木))?"

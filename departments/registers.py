@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
 from departments.model import DataSet
 from departments.provider import AccessRow
-from departments.store import Reader, read_row
+from departments.store import read_row
 from exchange.batch import BatchWriter, StandingConnection
 from exchange.problem import Problem
 
@@ -65,12 +65,12 @@ class PostgresRegisters:
             return False
 
     @contextlib.asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Reader]:
+    async def _reading(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A connection with a deadline, at which it is closed: asyncpg's own would wait for a server that may be gone."""
         async with self._pool.acquire(timeout=_READ_SECONDS) as connection:
             deadline = asyncio.get_running_loop().call_later(_READ_SECONDS, connection.terminate)
             try:
-                yield connection
+                yield cast("asyncpg.Connection[Any]", connection)
             finally:
                 deadline.cancel()
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -310,11 +311,12 @@ async def test_a_release_whose_commit_nobody_saw_is_not_answered_and_stands_as_a
     async def stop(_heard: Heard) -> None:
         with_postgres_stopped.__enter__()
 
-    liar.before = stop
+    liar.before, began = stop, time.monotonic()
     try:
         asked = await Asked(session, question(exchange)).send(PATIENT)
     finally:
         with_postgres_stopped.__exit__(None, None, None)
+    record_property("answer_s", time.monotonic() - began)
     liar.before = None
     assert (asked.status, asked.document["code"]) == (503, "audit-unavailable")
     for gateway in GATEWAYS:

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from departments.mask import HIDDEN, IdProfile, apply_mask
@@ -132,6 +132,8 @@ def test_two_addresses_in_one_street_look_the_same(rests: tuple[str, str]) -> No
 
 
 @given(st.text("安徽省市区县镇乡街道路村小花园号12３ A一幢", max_size=40))
+@example("A市号区")
+@example("A市村区")
 def test_an_address_shows_places_only_never_a_number(value: str) -> None:
     masked = apply_mask("address", value)
     if masked != HIDDEN:

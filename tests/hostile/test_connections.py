@@ -89,15 +89,3 @@ def test_idle_connections_keep_nobody_out(door: str, forge: Forge) -> None:
     finally:
         for line in lines:
             line.close()
-
-
-@pytest.mark.invariant("I-43")
-def test_a_body_that_does_not_come_is_given_up(slow_senders: list[Line], door: str, forge: Forge) -> None:
-    """The last one here: the senders began before the first test of this folder, and are given ten seconds."""
-    for line in slow_senders:
-        answer = line.answer()
-        assert answer is not None
-        assert (answer.status, answer.code) == (504, "deadline-exceeded")
-        assert line.is_closed()
-    with connected(door) as line:
-        assert is_served(line, forge)
