@@ -150,7 +150,9 @@ class Report:
         if self.releases:
             console.print(_release_table(self.releases))
         if (others := self.others()) > MUCH:
-            console.print(f"[yellow]Others used {others:.0%} of the processors meanwhile: only the ratios tell something.[/]")
+            console.print(
+                f"[yellow]Others used {others:.0%} of the processors meanwhile: measure again when the machine is idle.[/]"
+            )
         for what, why in self.missing.items():
             console.print(f"[yellow]Left out: {what}: {why}[/]")
         console.print(_target_table(self.targets()))
