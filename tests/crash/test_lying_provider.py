@@ -225,7 +225,9 @@ async def test_only_the_first_answer_counts(exchange: BreakableExchange, session
 
 
 @pytest.mark.invariant("I-8")
-async def test_an_answer_that_comes_too_late_is_never_released(exchange: BreakableExchange, session: Session, liar: Liar) -> None:
+async def test_an_answer_that_comes_too_late_is_recorded_and_never_released(
+    exchange: BreakableExchange, session: Session, liar: Liar
+) -> None:
     answered = asyncio.Event()
     given_up = asyncio.Event()
 
@@ -239,9 +241,15 @@ async def test_an_answer_that_comes_too_late_is_never_released(exchange: Breakab
     given_up.set()
     await answered.wait()
     liar.before = None
-    # The gateway has read what came late before it reads the answer to the next question, which comes on the same connection.
     assert (await Asked(session, question(exchange)).send(IMPATIENT)).status == 200
     assert (await session.consumer().explain(asked.request_id))["outcome"] == "denied"
+    rid = EpochKeys.load(exchange.home.secrets / "epoch-keys.json").rid(CONSUMER, asked.request_id)
+    late = "SELECT count(*) = 1 FROM audit.entry WHERE kind = 'late' AND position($1::bytea IN leaf) > 0"
+    connection = await asyncpg.connect(exchange.database().owner_url)
+    try:
+        await until_yes(lambda: connection.fetchval(late, b64url(rid).encode("ascii")))
+    finally:
+        await connection.close()
 
 
 # What the department discloses beyond the permit, or leaves out; the names that are withheld then.
