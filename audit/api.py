@@ -22,7 +22,7 @@ from audit.tiles import ENTRIES, TileError, TileName, parse_tile_path
 from exchange.canonical import b64url_decode
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
-from exchange.web import problem_responses
+from exchange.web import problem_responses, require_strict_json
 
 REASON_HEADER: Final = "Exchange-Reason"
 MIN_REASON, MAX_REASON = 4, 500
@@ -33,7 +33,7 @@ _BUNDLE_CACHE: Final = "private, max-age=31536000, immutable"
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_strict_json)])
 
 require_auditor = require_role(Role.AUDITOR)
 Auditor = Annotated[Person, Depends(require_auditor)]

@@ -109,7 +109,7 @@ class Integrator:
             # The head moved and its checkpoint is missing: signing it now says what would have been said then.
             growth = await self._compute(published.size if published else 0, head.size)
             await self._require_applied(head, growth)
-            await self._publish(head)
+            await self._publish(head, epoch)
         return True
 
     async def step(self) -> Published | None:
@@ -149,7 +149,7 @@ class Integrator:
         await integration.apply_staged(self._connection, new_head.size)
         self._after_step(Step.APPLIED)
         await self._require_applied(new_head, growth)
-        return await self._publish(new_head)
+        return await self._publish(new_head, epoch)
 
     async def _compute(self, size: int, new_size: int, root: bytes | None = None) -> Growth:
         """The growth of the tree from the stored leaves; `root` is the one that the tree of `size` must have."""
@@ -180,7 +180,7 @@ class Integrator:
         if growth.root != head.root:
             raise LogBroken(f"the head of {head.size} entries is not what they add up to")
 
-    async def _publish(self, head: Head) -> Published:
+    async def _publish(self, head: Head, epoch: int) -> Published:
         """Remember, sign, publish. The root was computed twice, and every earlier head is a beginning of this one."""
         at_ms = await self._require_clock()
         # A crash after this leaves a head remembered and not published: the database has it, `take_lead` publishes it.
@@ -188,7 +188,7 @@ class Integrator:
         self._after_step(Step.REMEMBERED)
         note = sign_checkpoint(Checkpoint(self._origin, head.size, head.root), self._key)
         # A crash before this loses a signature that nobody saw; Ed25519 gives the same one again.
-        await integration.save_checkpoint(self._connection, head, note, at_ms, self._epoch or 0)
+        await integration.save_checkpoint(self._connection, head, note, at_ms, epoch)
         self._after_step(Step.PUBLISHED)
         return Published(head.size, head.root, note)
 

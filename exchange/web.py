@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exchange.canonical import parse_json
 from exchange.log import get_logger, redact
 from exchange.problem import PROBLEMS, Problem
 
@@ -217,6 +218,12 @@ def create_app(
         return PlainTextResponse(generate_latest(metrics))
 
     return app
+
+
+async def require_strict_json(request: Request) -> None:
+    """FastAPI dependency: refuse a body that two readers could read differently, with `malformed-request`."""
+    if body := await request.body():
+        parse_json(body)
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:

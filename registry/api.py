@@ -14,7 +14,7 @@ from exchange.canonical import parse_json
 from exchange.identifiers import parse_member_id, parse_service_id, parse_subsystem_id
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
-from exchange.web import problem_responses
+from exchange.web import problem_responses, require_strict_json
 from registry import forms, store
 from registry.change import Verb
 from registry.model import Entity, Kind, Member, ServiceEntry, SharingClass, Status, parse_entity
@@ -44,12 +44,6 @@ def desk(request: Request) -> Desk:
     """FastAPI dependency: what the process works with."""
     found: Desk = request.app.state.desk
     return found
-
-
-async def require_strict_json(request: Request) -> None:
-    """FastAPI dependency: refuse a body that two readers could read differently (a name twice, say)."""
-    if body := await request.body():
-        parse_json(body)
 
 
 TheDesk = Annotated[Desk, Depends(desk)]
