@@ -215,6 +215,13 @@ async def test_there_is_no_proof_for_anything_else(scene: Scene, side: ReadingSi
 # --- The process ------------------------------------------------------------------------------------------------------------
 
 
+async def test_a_body_that_two_readers_could_read_differently_is_refused(side: ReadingSide) -> None:
+    body = b'{"entry": "AAAA", "entry": "BBBB"}'
+    answer = await side.http.post(f"{AUDIT_URL}/log/proof", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "malformed-request"
+
+
 async def test_it_is_ready_as_long_as_the_database_answers(side: ReadingSide) -> None:
     assert (await side.http.get(f"{AUDIT_URL}/health/ready")).status_code == 200
     assert "http_requests_total" in (await side.http.get(f"{AUDIT_URL}/metrics")).text
