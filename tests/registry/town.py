@@ -24,6 +24,7 @@ from registry.ledger import Ledger
 from tests.identity.office import URL as IDENTITY_URL
 from tests.identity.office import Office, open_office
 from tests.support.audit_rows import opened, release_row
+from tests.support.waiting import until_yes
 
 URL = "http://registry.test"
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "config"
@@ -84,6 +85,10 @@ class Town:
         """What works by itself."""
         keeper: Keeper = self.app.state.keeper
         return keeper
+
+    async def is_ready(self) -> bool:
+        """Whether the registry says that it can work."""
+        return (await self.http.get("/health/ready")).status_code == 200
 
     async def token(self, account: str = "registrar") -> str:
         """An access token that is valid now."""
@@ -173,6 +178,9 @@ async def open_town(database: Database, home: Path, *, titles: bool = False, **m
             key = SigningKey.load(settings.signing_key_file)
             await office.client.enrol_key(await office.token("registrar"), key, "registry", KeyUse.REGISTRY)
         async with open_registry(office, home, **more) as town:
+            if not more:
+                # The first state may be taken in behind the start, when the log was a moment late.
+                await until_yes(town.is_ready)
             yield town
 
 
