@@ -16,6 +16,7 @@ from registry.titles import TitleCourier
 
 _DICE = secrets.SystemRandom()
 _JITTER = 0.2
+_START_AGAIN_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -53,13 +54,17 @@ class Keeper:
         resign_at = loop.time() + self._until_resigning()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
+                async with asyncio.timeout(self._pause()):
                     await self._woken.wait()
             self._woken.clear()
             await self._round()
             if loop.time() >= resign_at:
                 await self._try("resign", self._registrar.tick)
                 resign_at = loop.time() + self._until_resigning()
+
+    def _pause(self) -> float:
+        """Seconds to the next round: a registry that has not started yet has nothing more urgent than to try again."""
+        return self._poll_seconds if self._registrar.has_started else min(self._poll_seconds, _START_AGAIN_SECONDS)
 
     def _until_resigning(self) -> float:
         """Seconds; spread, so that the readers of several instances do not fetch in step."""

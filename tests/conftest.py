@@ -16,12 +16,14 @@ from deploy.postgres.roles import Database, create_database, drop_database
 from deploy.servers import NatsServer, Postgres
 from tests.support.bus import TestBus
 from tests.support.loopback import allow_loopback_only
+from tests.support.memory_disk import use_memory_disk
 from tests.support.migrated import make_template
 
 # Settings of a running exchange must not reach the tests; where the servers' programs lie is the machine's business.
 for _name in [name for name in os.environ if name.startswith("YITONG_") and not name.endswith(("_BINDIR", "_GO_VERIFY"))]:
     del os.environ[_name]
 allow_loopback_only()
+use_memory_disk()
 
 
 @pytest.fixture(scope="session")

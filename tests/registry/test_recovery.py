@@ -20,6 +20,7 @@ from registry.client import parse_right
 from registry.ledger import Ledger
 from tests.registry.town import BOOTSTRAP, CONSUMER, IDENTITY_SERVICE, Town, make_settings, open_registry, open_town, story_right
 from tests.support.audit_rows import fence_row, opened
+from tests.support.waiting import until_yes
 
 RIGHT = parse_right(story_right())[0].id
 CAUSE = "the case has ended"
@@ -258,6 +259,16 @@ async def test_a_bootstrap_file_of_another_form_is_refused(town: Town, tmp_path:
     with pytest.raises(ValueError, match="bootstrap file"):
         async with open_registry(town.office, tmp_path, bootstrap_file=other):
             pass
+
+
+async def test_a_registry_that_found_no_log_at_its_start_goes_on_starting_by_itself(database: Database, tmp_path: Path) -> None:
+    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger.breaks_before = "record_change"
+    async with open_town(database, tmp_path, ledger=ledger, starts=False, poll_seconds=3600) as town:
+        assert not await town.is_ready()
+        ledger.breaks_before = ""
+        await until_yes(town.is_ready)
+        await town.granted()
 
 
 async def test_a_start_without_identity_knows_the_keys_it_had(town: Town, tmp_path: Path) -> None:

@@ -170,16 +170,20 @@ async def open_registry(office: Office, home: Path, *, ledger: Ledger | None = N
 
 
 @asynccontextmanager
-async def open_town(database: Database, home: Path, *, titles: bool = False, **more: Any) -> AsyncIterator[Town]:
-    """Run identity and a registry in this process. With `titles` the registry's key is enrolled, so that it may tell them."""
+async def open_town(
+    database: Database, home: Path, *, titles: bool = False, starts: bool = True, **more: Any
+) -> AsyncIterator[Town]:
+    """Run identity and a registry in this process. With `titles` the registry's key is enrolled, so that it may tell them.
+
+    Where it `starts`, it has: the first state may be taken in behind the start, when the log was a moment late.
+    """
     async with open_office(database, home) as office:
         settings = make_settings(database, home)
         if titles:
             key = SigningKey.load(settings.signing_key_file)
             await office.client.enrol_key(await office.token("registrar"), key, "registry", KeyUse.REGISTRY)
         async with open_registry(office, home, **more) as town:
-            if not more:
-                # The first state may be taken in behind the start, when the log was a moment late.
+            if starts:
                 await until_yes(town.is_ready)
             yield town
 
