@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
+from audit.deferred import from_columns, to_columns
 from audit.entries import (
     blinded,
     commit_body,
@@ -82,6 +83,7 @@ __all__ = [
     "blinded",
     "commit_body",
     "describe_report",
+    "from_columns",
     "hash_leaf",
     "load_trust",
     "make_config_leaf",
@@ -96,5 +98,6 @@ __all__ = [
     "make_release_leaf",
     "new_blind",
     "plain_body",
+    "to_columns",
     "verify_receipt",
 ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.canonical import parse_json
 from exchange.identifiers import parse_member_id, parse_service_id, parse_subsystem_id
@@ -17,9 +15,8 @@ from exchange.tokens import Person, Role, require_role
 from exchange.web import problem_responses, require_strict_json
 from registry import forms, store
 from registry.change import Verb
+from registry.desk import Desk, TheDesk
 from registry.model import Entity, Kind, Member, ServiceEntry, SharingClass, Status, parse_entity
-from registry.publish import Publisher
-from registry.registrar import Registrar
 from registry.store import StoredRight
 
 MAX_PAGE = 200
@@ -30,23 +27,6 @@ _WRITE = ("malformed-request", "unauthenticated", "forbidden", "not-found", "con
 _READ = ("malformed-request", "unauthenticated", "forbidden")
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """登记窗口. What the endpoints work with; made once at the start."""
-
-    instance: str
-    registrar: Registrar
-    publisher: Publisher
-    engine: AsyncEngine
-
-
-def desk(request: Request) -> Desk:
-    """FastAPI dependency: what the process works with."""
-    found: Desk = request.app.state.desk
-    return found
-
-
-TheDesk = Annotated[Desk, Depends(desk)]
 TheRegistrar = Annotated[Person, Depends(require_role(Role.REGISTRAR))]
 TheReader = Annotated[Person, Depends(require_role(Role.REGISTRAR, Role.INTEGRATOR, Role.AUDITOR))]
 Collection = Literal["members", "subsystems", "gateways", "services", "purposes"]

@@ -26,10 +26,13 @@ from registry import api, store
 from registry.announce import BusAnnouncer
 from registry.bootstrap import read_bootstrap
 from registry.config import Settings
-from registry.keeper import Keeper
+from registry.desk import Desk
+from registry.journal import Journal
+from registry.keeper import Keeper, Work
 from registry.ledger import Ledger
 from registry.publish import Publisher
 from registry.registrar import Registrar
+from registry.repeat import remove_old_calls
 from registry.snapshot import Authorities
 from registry.titles import TitleCourier
 
@@ -40,10 +43,8 @@ log = get_logger(__name__)
 class _Parts:
     """What the process consists of."""
 
-    engine: AsyncEngine
+    desk: Desk
     ledger: Ledger
-    registrar: Registrar
-    publisher: Publisher
     keeper: Keeper
     announcer: BusAnnouncer
     http: httpx2.AsyncClient
@@ -61,7 +62,7 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(parts.engine.dispose)
+            stack.push_async_callback(parts.desk.engine.dispose)
             stack.push_async_callback(parts.http.aclose)
             await parts.ledger.open()
             stack.push_async_callback(parts.ledger.close)
@@ -72,7 +73,7 @@ def build(
             yield
 
     async def ready() -> bool:
-        return parts.registrar.is_ready and parts.ledger.available and await _database_answers(parts.engine)
+        return parts.desk.registrar.is_ready and parts.ledger.available and await _database_answers(parts.desk.engine)
 
     app = create_app(
         "Yitong registry",
@@ -80,7 +81,7 @@ def build(
         lifespan=lifespan,
         ready=ready,
     )
-    app.state.desk = api.Desk(settings.instance, parts.registrar, parts.publisher, parts.engine)
+    app.state.desk = parts.desk
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -120,13 +121,15 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         fetch_keys=fetch_keys,
         bootstrap=read_bootstrap(settings.bootstrap_file, settings.instance) if settings.bootstrap_file else None,
     )
-    keeper = Keeper(
-        registrar,
-        TitleCourier(engine, identity, key, lambda: publisher.version),
-        poll_seconds=settings.poll_seconds,
-        resign_seconds=settings.resign_seconds,
-    )
-    return _Parts(engine, ledger, registrar, publisher, keeper, announcer, http)
+    journal = Journal(engine, ledger)
+    chores: dict[str, Work] = {
+        "journal": journal.flush,
+        "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
+        "repeatable-calls": lambda: remove_old_calls(engine, clock.now()),
+    }
+    keeper = Keeper(registrar, chores, poll_seconds=settings.poll_seconds, resign_seconds=settings.resign_seconds)
+    desk = Desk(settings.instance, registrar, publisher, journal, engine, clock)
+    return _Parts(desk, ledger, keeper, announcer, http)
 
 
 def _authorities(settings: Settings) -> Authorities:

@@ -77,10 +77,11 @@ class Ledger:
 
     async def record_change(self, what: str, after: Mapping[str, Any], *, number: int, by: str, at_ms: int) -> None:
         """The entry of a change: `what` in a few words, `number` as the registry counts it. Raises `audit-unavailable`."""
-        body, blind = _body({"after": dict(after), "by": by})
-        digest = b64url(sha256(canonical(dict(after))))
-        leaf = make_config_leaf(at_ms=at_ms, what=what, version=number, digest=digest, body_commit=commit_body(body, blind))
-        await self._entries.append(EntryRow(Heading(EntryKind.CONFIG, at_ms), Content(leaf, body, blind)))
+        await self._entries.append(change_entry(what, after, number=number, by=by, at_ms=at_ms))
+
+    async def append(self, entry: EntryRow) -> None:
+        """Any entry that was made before. Raises `audit-unavailable`."""
+        await self._entries.append(entry)
 
     async def record_right(
         self,
@@ -118,6 +119,14 @@ class Ledger:
             for fence in await self._fence.find_fences(GroundKind(kind), grounds[start : start + FENCE_BATCH]):
                 found.setdefault(fence.ground, fence.cause)
         return found
+
+
+def change_entry(what: str, after: Mapping[str, Any], *, number: int, by: str, at_ms: int) -> EntryRow:
+    """The entry of a change: the leaf has `what` and a digest of what is so `after` it, the body the rest."""
+    body, blind = _body({"after": dict(after), "by": by})
+    digest = b64url(sha256(canonical(dict(after))))
+    leaf = make_config_leaf(at_ms=at_ms, what=what, version=number, digest=digest, body_commit=commit_body(body, blind))
+    return EntryRow(Heading(EntryKind.CONFIG, at_ms), Content(leaf, body, blind))
 
 
 def _body(members: Mapping[str, Any]) -> tuple[bytes, bytes]:

@@ -383,15 +383,16 @@ class Registrar:
     async def _require_signed(self, signed: SignedRight) -> None:
         """Raise `signature-invalid` unless both parties have signed; a key that is not known yet is asked for once."""
         try:
-            _require_both(signed, await self._keys())
+            _require_both(signed, await self.keys())
         except Problem:
             try:
                 await self._take_keys(await self._fetch_keys())
             except Problem:
                 log.warning("keys-not-refreshed")
-            _require_both(signed, await self._keys())
+            _require_both(signed, await self.keys())
 
-    async def _keys(self) -> dict[str, KeyEntry]:
+    async def keys(self) -> dict[str, KeyEntry]:
+        """All registered keys by kid, as identity last told them."""
         async with self._engine.connect() as connection:
             return {entry.kid: entry for entry in map(parse_key_entry, await store.load_keys(connection))}
 
