@@ -17,6 +17,7 @@ INSTANCE = "CN-YA"
 GATEWAYS = ("gateway-1", "gateway-2")
 CONSUMER = f"{INSTANCE}/GOV/real-estate/transfer"
 BANK = f"{INSTANCE}/COM/anju-bank/lending"
+CHECKER = "checker"
 LOG_ORIGIN = f"yitong.{INSTANCE}/audit"
 
 
@@ -70,7 +71,7 @@ class Home:
 
     def make_secrets(self, cast: Cast) -> None:
         """Make every secret that is not there yet, and write the public halves beside them."""
-        for name in (*key_owners(), "identity"):
+        for name in (*key_owners(), "identity", CHECKER):
             _make_key(self.key_file(name), "ES256")
         _make_key(self.key_file("log"), "Ed25519")
         for member in DEPARTMENTS:
@@ -79,11 +80,18 @@ class Home:
             EpochKeys.generate().save(self.secrets / "epoch-keys.json")
         _make_text(self.secrets / "outway.token", secrets.token_urlsafe(32))
         self.trust.mkdir(parents=True, exist_ok=True)
-        for name in ("registry", "identity"):
+        for name in ("registry", "identity", CHECKER):
             (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
         (self.trust / "log.vkey").write_text(str(VerifierKey.of(LOG_ORIGIN, self.key("log"))), encoding="utf-8")
-        if not (self.secrets / "accounts.json").exists():
-            write_private(self.secrets / "accounts.json", json.dumps(_accounts(cast), ensure_ascii=False, indent=1))
+        self._make_accounts(cast)
+
+    def _make_accounts(self, cast: Cast) -> None:
+        """Add the development accounts that are not there yet; those that are keep their passwords."""
+        path = self.secrets / "accounts.json"
+        known = self.accounts() if path.exists() else {}
+        missing = [row for row in _accounts(cast) if row["account"] not in known]
+        if missing:
+            write_private(path, json.dumps([*known.values(), *missing], ensure_ascii=False, indent=1))
 
     def accounts(self) -> dict[str, dict[str, object]]:
         """The development accounts by name."""
@@ -110,6 +118,7 @@ def _accounts(cast: Cast) -> list[dict[str, object]]:
         ("operator", "operator", None, None, "运维员"),
         ("security", "security", None, None, "安全管理员"),
         ("registrar", "registrar", None, None, "共享主管部门"),
+        ("reviewer", "registrar", None, None, "共享主管部门复核人员"),
         ("integrator", "integrator", real_estate, None, "对接人员"),
         ("supervisor", "supervisor", None, None, "督办"),
         ("agent", "agent", None, cast.buying_firm.id, "企业经办人"),

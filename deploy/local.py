@@ -230,6 +230,7 @@ class LocalExchange:
             "YITONG_BOOTSTRAP_FILE": str(ROOT / "deploy" / "config" / "bootstrap.json"),
             "YITONG_LOG_ORIGIN": LOG_ORIGIN,
             "YITONG_LOG_VKEY_FILE": str(self.home.trust / "log.vkey"),
+            "YITONG_CONFORMANCE_KEY_FILE": str(self.home.trust / "checker.jwk.json"),
         }
 
     def _integrator(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from exchange.clock import Clock
 from registry.journal import Journal
 from registry.publish import Publisher
 from registry.registrar import Registrar
+from registry.right_book import RightBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Desk:
 
     instance: str
     registrar: Registrar
+    rights: RightBook
     publisher: Publisher
     journal: Journal
     engine: AsyncEngine

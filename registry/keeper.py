@@ -25,9 +25,11 @@ Work = Callable[[], Awaitable[None]]
 class Keeper:
     """值守. One task; whatever fails is tried again in the next round, and nothing that fails keeps the rest from being done."""
 
-    def __init__(self, registrar: Registrar, chores: Mapping[str, Work], *, poll_seconds: float, resign_seconds: float) -> None:
+    def __init__(
+        self, registrar: Registrar, start: Work, chores: Mapping[str, Work], *, poll_seconds: float, resign_seconds: float
+    ) -> None:
         """A round begins every `poll_seconds`, or when somebody calls `wake`; `chores` are what it does besides, in order."""
-        self._registrar, self._chores = registrar, chores
+        self._registrar, self._start, self._chores = registrar, start, chores
         self._poll_seconds, self._resign_seconds = poll_seconds, resign_seconds
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +72,7 @@ class Keeper:
         return self._resign_seconds * _DICE.uniform(1 - _JITTER, 1 + _JITTER)
 
     async def _round(self) -> None:
-        if not self._registrar.has_started and not await self._try("start", self._registrar.start):
+        if not self._registrar.has_started and not await self._try("start", self._start):
             return
         for name, work in (
             ("carry-on", self._registrar.carry_on),

@@ -112,12 +112,12 @@ class Ledger:
         )
         await self._entries.append(EntryRow(heading, Content(leaf, body, blind)))
 
-    async def find_fences(self, kind: str, grounds: Sequence[str]) -> dict[str, str]:
-        """Those of the grounds that stand withdrawn, with the first cause of each. Raises `audit-unavailable`."""
-        found: dict[str, str] = {}
+    async def find_fences(self, kind: str, grounds: Sequence[str]) -> dict[str, list[str]]:
+        """Those of the grounds that stand withdrawn, with the causes of each, oldest first. Raises `audit-unavailable`."""
+        found: dict[str, list[str]] = {}
         for start in range(0, len(grounds), FENCE_BATCH):
             for fence in await self._fence.find_fences(GroundKind(kind), grounds[start : start + FENCE_BATCH]):
-                found.setdefault(fence.ground, fence.cause)
+                found.setdefault(fence.ground, []).append(fence.cause)
         return found
 
 

@@ -49,13 +49,14 @@ FIRM = "91340000MA2MTE2X3Y"
 
 ACCOUNTS: list[dict[str, Any]] = [
     *(
-        {"account": role, "roles": [role], "member": member, "subject": None}
+        {"account": role, "roles": ["registrar" if role == "reviewer" else role], "member": member, "subject": None}
         for role, member in (
             ("officer", "CN-YA/GOV/real-estate"),
             ("auditor", None),
             ("operator", None),
             ("security", None),
             ("registrar", None),
+            ("reviewer", None),
             ("integrator", "CN-YA/GOV/real-estate"),
             ("supervisor", None),
         )
