@@ -16,6 +16,7 @@ from audit.client import EntryDesk, FenceDesk, GroundKind, ReleaseDesk, ReleaseR
 from audit.model import UNLIMITED, Answer, DailyQuota, QuotaLimit
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
+from registry.rights import MAX_A_DAY
 from tests.audit.quota_desk import NO_REQUESTS, NO_SUBJECTS, RELEASED, Right, counts, turn_day
 from tests.support.audit_rows import connected, counted, fence_row, now_ms, opened, outcome_row, release_row, unique
 
@@ -112,6 +113,11 @@ async def test_what_is_kept_of_a_subject_is_the_token_alone(desk: ReleaseDesk, s
         )
     assert [record[0] for record in tokens] == [row.quota.token]
     assert [record[0] for record in columns] == ["quota", "token", "uses"]
+
+
+async def test_the_database_the_log_and_the_registry_mean_the_same_number_by_no_limit(shared: Database) -> None:
+    async with connected(shared, "yitong_audit") as owner:
+        assert await owner.fetchval("SELECT audit.no_limit()") == UNLIMITED == MAX_A_DAY
 
 
 @pytest.mark.parametrize("broken", [(0, 5, bytes(16)), (5, UNLIMITED + 1, bytes(16)), (5, 5, bytes(15))])
