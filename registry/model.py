@@ -207,7 +207,9 @@ class AccessRight:
     """共享授权. What one subsystem may ask of one service; immutable, named by the hash of its document.
 
     `items` gives the form of each (FULL | MASKED), `facts` the arguments that are allowed (none for a fact without a
-    parameter), `hours` minutes of the day in China time from the first to before the second. Instants are unix seconds.
+    parameter), `hours` minutes of the day in China time from the first to before the second. `requests_a_day` and
+    `subjects_a_day` (different ones) are counted by the audit's fence; the largest number of the format stands for no limit.
+    Instants are unix seconds.
     """
 
     id: str
