@@ -17,6 +17,7 @@ from pathlib import Path
 from departments.client import DEPARTMENTS, Cast, cast
 from deploy import bootstrap
 from deploy.home import CONSUMER, GATEWAYS, INSTANCE, Home, translated
+from deploy.joining import Newcomers, newcomers_of
 from deploy.nats.users import load_users, permissions_of
 from deploy.postgres.roles import DATABASE, Database, department_schema, prepare_database
 from deploy.postgres.sql import with_login
@@ -107,7 +108,8 @@ class LocalExchange:
         self.cast = cast(self.seed, self.people)
         self.home.make_secrets(self.cast)
         self.postgres = Postgres(self.root / "postgres")
-        self.nats = NatsServer(self.root / "nats", load_users(self.home.secrets, permissions_of(self.instance)))
+        permissions = permissions_of(self.instance, newcomers_of(self.home))
+        self.nats = NatsServer(self.root / "nats", load_users(self.home.secrets, permissions))
         self.supervisor = Supervisor(self.root, self._plan(), self.say)
 
     def start(self) -> None:
@@ -140,6 +142,7 @@ class LocalExchange:
         return [
             [self.postgres, self.nats],
             [Step("database", self._prepare_database)],
+            [Newcomers(self.home, self.nats, self.database, self._newcomer)],
             [
                 component("identity", "identity.app", self._identity),
                 component("integrator", "audit.integrator_app", self._integrator),
@@ -258,6 +261,9 @@ class LocalExchange:
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(member)),
             "YITONG_TOKEN_KEY_FILE": str(self.home.secrets / f"{member}.token.key"),
         }
+
+    def _newcomer(self, member: str) -> dict[str, str]:
+        return {"YITONG_INSTANCE": self.instance, "YITONG_HOST": LOOPBACK, **self._department(member)}
 
     def _gateway(self, gateway: str) -> dict[str, str]:
         return {

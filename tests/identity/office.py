@@ -49,14 +49,13 @@ FIRM = "91340000MA2MTE2X3Y"
 
 ACCOUNTS: list[dict[str, Any]] = [
     *(
-        {"account": role, "roles": ["registrar" if role == "reviewer" else role], "member": member, "subject": None}
+        {"account": role, "roles": [role], "member": member, "subject": None}
         for role, member in (
             ("officer", "CN-YA/GOV/real-estate"),
             ("auditor", None),
             ("operator", None),
             ("security", None),
             ("registrar", None),
-            ("reviewer", None),
             ("integrator", "CN-YA/GOV/real-estate"),
             ("supervisor", None),
         )
@@ -66,6 +65,7 @@ ACCOUNTS: list[dict[str, Any]] = [
     {"account": "guardian", "roles": ["citizen"], "member": None, "subject": GUARDIAN},
     {"account": "child", "roles": ["citizen"], "member": None, "subject": CHILD},
     {"account": "agent", "roles": ["agent"], "member": None, "subject": FIRM},
+    {"account": "reviewer", "roles": ["registrar"], "member": None, "subject": None},
 ]
 
 
