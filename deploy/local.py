@@ -16,7 +16,7 @@ from pathlib import Path
 
 from departments.client import DEPARTMENTS, Cast, cast
 from deploy import bootstrap
-from deploy.home import CONSUMER, GATEWAYS, INSTANCE, Home, translated
+from deploy.home import CONSUMER, GATEWAYS, INSTANCE, SANDBOX, Home, translated
 from deploy.joining import Newcomers, newcomers_of
 from deploy.nats.users import load_users, permissions_of
 from deploy.postgres.roles import DATABASE, Database, department_schema, prepare_database
@@ -235,6 +235,7 @@ class LocalExchange:
             "YITONG_LOG_ORIGIN": self.home.log_origin,
             "YITONG_LOG_VKEY_FILE": str(self.home.trust / "log.vkey"),
             "YITONG_CONFORMANCE_KEY_FILE": str(self.home.trust / "checker.jwk.json"),
+            "YITONG_CONFORMANCE_REQUIRED": str(self.instance != SANDBOX).lower(),
         }
 
     def _integrator(self) -> dict[str, str]:

@@ -131,7 +131,14 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     rights = RightBook(engine, registrar, ledger, clock, fetch_keys=registrar.fetch_keys)
     journal = Journal(engine, ledger)
     filings = FilingOffice(
-        engine, registrar, journal, clock, settings.instance, _checker(settings.conformance_key_file), settings.deprecation_days
+        engine,
+        registrar,
+        journal,
+        clock,
+        settings.instance,
+        checker=_checker(settings.conformance_key_file),
+        needs_report=settings.conformance_required,
+        grace_days=settings.deprecation_days,
     )
     chores: dict[str, Work] = {
         "journal": journal.flush,

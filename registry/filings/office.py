@@ -37,7 +37,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FilingOffice:
-    """登记受理. `checker` is the key that signs conformance reports; `grace_days` the least notice before something ends."""
+    """登记受理. `checker` is the key that signs the conformance reports that data sets need.
+
+    `grace_days` is the least notice before something ends.
+    """
 
     engine: AsyncEngine
     registrar: Registrar
@@ -45,6 +48,7 @@ class FilingOffice:
     clock: Clock
     instance: str
     checker: VerifyKey | None
+    needs_report: bool
     grace_days: int
 
     # --- papers
@@ -133,7 +137,7 @@ class FilingOffice:
         async with self.engine.begin() as connection:
             filing = await self._for(connection, actor, number, revision, SIDES[Step.PUBLISH], Step.PUBLISH)
             _require_step(filing, Step.PUBLISH)
-            if filing.kind is Kind.SERVICE:
+            if filing.kind is Kind.SERVICE and self.needs_report:
                 require_passed(report, self.checker, filing.document, now=self.clock.now())
                 filing = await store.keep_report(connection, filing, str(report), int(self.clock.now()))
         entity = entity_of(filing.kind, read_form(filing.kind, dict(filing.document)), self.instance)
