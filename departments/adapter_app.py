@@ -29,6 +29,8 @@ log = get_logger(__name__)
 def build(settings: AdapterSettings) -> FastAPI:
     """Compose the process. Raises ValueError with every fault of a declaration that is wrong, or of another member."""
     declaration = _declared(settings)
+    if settings.adapter_schema_version is not None:
+        declaration = declaration.at_version(settings.adapter_schema_version)
     denied = tuple(ip_network(part.strip()) for part in filter(None, settings.adapter_denied_addresses.split(",")))
     rules = AddressRules(declaration.back_end.pins, settings.adapter_allow_loopback, denied)
     # Secrets are read before anything is opened: a process that lacks one does not begin.

@@ -21,6 +21,8 @@ class AdapterSettings(Settings):
     """Whether the back end may be asked without TLS."""
     adapter_denied_addresses: str = ""
     """Networks that no back end may lie in, separated by commas: the exchange's own, for one. It wins over every declaration."""
+    adapter_schema_version: int | None = None
+    """In a sandbox, whose registry counts versions of its own: the schema version of all data sets, whatever is declared."""
     back_end_connections: int = Field(default=32, ge=1, le=1024)
     """Connections to the back end at most; above that the answer is `overloaded` at once."""
 

@@ -8,13 +8,16 @@ from departments.adapting.faults import Fault, Faults
 from departments.adapting.model import Declaration
 from departments.adapting.reading import Allowances, load_declaration
 from departments.declarations import DEPARTMENTS
+from departments.joint_masks import FLOOR, Knowledge, candidates
 from departments.loading import is_loaded, load
-from departments.model import DataItem, DataSet, Fact
+from departments.mask import IdProfile, apply_mask
+from departments.model import DataItem, DataSet, Fact, MaskRule
 from departments.people.casting import Cast, cast
 from departments.service_form import Sharing, data_set_form
 
 __all__ = [
     "DEPARTMENTS",
+    "FLOOR",
     "Allowances",
     "Cast",
     "DataItem",
@@ -23,7 +26,12 @@ __all__ = [
     "Fact",
     "Fault",
     "Faults",
+    "IdProfile",
+    "Knowledge",
+    "MaskRule",
     "Sharing",
+    "apply_mask",
+    "candidates",
     "cast",
     "data_set_form",
     "is_loaded",

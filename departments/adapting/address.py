@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-from departments.adapting.model import BaseUrl, Network
+from departments.adapting.model import BackEndUrl, Network
 
 MAX_URL = 512
 WIDEST_V4, WIDEST_V6 = 16, 48
@@ -68,7 +68,7 @@ class AddressRules:
         return None if any(parsed in network for network in self.pins) else "an address outside the pinned ranges"
 
 
-def parse_base_url(text: str, *, allow_http: bool) -> BaseUrl:
+def parse_base_url(text: str, *, allow_http: bool) -> BackEndUrl:
     """The parts of a base URL in its only spelling. Raises ValueError saying what is wrong and what would be right."""
     found = _URL.fullmatch(text) if len(text) <= MAX_URL and text.isascii() and text.isprintable() else None
     if found is None or "@" in (found["host"] or "") or "@" in (found["port"] or ""):
@@ -81,7 +81,7 @@ def parse_base_url(text: str, *, allow_http: bool) -> BaseUrl:
     if not _PATH.fullmatch(path) or _DOTS.search(path):
         raise ValueError("its path is not of segments of A-Z a-z 0-9 . _ ~ - alone")
     default = 443 if found["scheme"] == "https" else 80
-    return BaseUrl(found["scheme"], _host(found["host"]), _port(found["port"], default), path)
+    return BackEndUrl(found["scheme"], _host(found["host"]), _port(found["port"], default), path)
 
 
 def _port(text: str | None, default: int) -> int:

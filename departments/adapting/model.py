@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -140,7 +140,7 @@ class Authentication:
 
 
 @dataclass(frozen=True, slots=True)
-class BaseUrl:
+class BackEndUrl:
     """后端地址. Scheme, host (without brackets), port and path prefix, all of them pinned."""
 
     scheme: str
@@ -164,7 +164,7 @@ class BaseUrl:
 class BackEnd:
     """后端系统. Where an existing system answers, and on which terms."""
 
-    url: BaseUrl
+    url: BackEndUrl
     pins: tuple[Network, ...]
     ca_file: Path | None
     limits: TimeLimits
@@ -191,6 +191,11 @@ class Declaration:
     subsystem: str
     back_end: BackEnd
     sets: tuple[AdaptedSet, ...]
+
+    def at_version(self, version: int) -> Declaration:
+        """The same with all data sets under another schema version."""
+        sets = (replace(one, data_set=replace(one.data_set, schema_version=version)) for one in self.sets)
+        return replace(self, sets=tuple(sets))
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:

@@ -34,7 +34,7 @@ from departments.adapting.model import (
     Authentication,
     AuthenticationKind,
     BackEnd,
-    BaseUrl,
+    BackEndUrl,
     CallTemplate,
     Declaration,
     Network,
@@ -140,7 +140,7 @@ class _Reader:
             self._faults.add(place.line, place.path, "certificates are for https only")
         return BackEnd(url, form.addresses, self._file(form.ca_file), limits, form.max_answer_bytes, shown)
 
-    def _base_url(self, place: Place) -> BaseUrl | None:
+    def _base_url(self, place: Place) -> BackEndUrl | None:
         """Read from the tree, so that it is judged even where another part of the back end is wrong."""
         written = place.child("base_url")
         if written is None or not isinstance(written.node, Text):
@@ -151,7 +151,7 @@ class _Reader:
             self._faults.add(written.line, written.path, str(error))
             return None
 
-    def _check_addresses(self, place: Place, url: BaseUrl | None) -> None:
+    def _check_addresses(self, place: Place, url: BackEndUrl | None) -> None:
         """Whether the pinned networks may be pinned here, and hold the host if that is an address."""
         listed = place.child("addresses")
         pins = [(where, network) for where in listed.elements() if (network := _pin(where))] if listed else []

@@ -171,19 +171,17 @@ async def test_who_begins_with_a_snapshot_from_before_is_told_so_and_may_try_aga
     """What narrows without an id of its own raises the floor: no gateway releases on how it was before."""
     token, registry = await stage.session.token("registrar"), stage.registry()
     right = await stage.register_right(right_document(stage))
-    services = (await registry.list(token, "services", limit=100))["entries"]
-    household = next(each for each in services if each["entry"]["id"] == f"CN-YA/GOV/{HOUSEHOLD}")
-    entry = dict(household["entry"])
-    entry.pop("status")
+    members = (await registry.list(token, "members", limit=100))["entries"]
+    entry = next(each["entry"] for each in members if each["entry"]["id"] == CONSUMER.rpartition("/")[0])
+    member = {name: value for name, value in entry.items() if name != "status"}
     traveller = Traveller(stage, lambda: stage.prepare(wanted_household(stage)), both(stage.session.gateways))
     await traveller.served()
-    refused = {**entry, "sharing_class": "refused", "sharing_terms": "test", "revision": household["revision"]}
     async with traveller.travelling():
-        amended = await registry.amend(token, "services", refused)
+        await stage.published("member", {**member, "restricted": True})  # who may ask for facts only
         acknowledged = time.monotonic()
         at_once = await asyncio.gather(*(traveller.ask(gateway) for gateway in traveller.gateways * 4))
-    assert set(at_once) <= {"sharing-refused", "registry-stale", "unknown-service"}, at_once
+    assert set(at_once) <= {"right-missing", "registry-stale"}, at_once
     assert all(code for began, code in traveller.asked if began > acknowledged)
-    await registry.amend(token, "services", {**entry, "revision": amended["revision"]})
+    await stage.published("member", member)
     await traveller.served()
     await registry.revoke_right(token, right, "the test is over")
