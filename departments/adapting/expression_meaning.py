@@ -191,13 +191,13 @@ class _Checker:
 
     def _among(self, tree: Among) -> _Typed:
         kind, operand = self.check(tree.operand)
+        if kind is not None and kind.is_list:
+            self.refuse(tree, "a list is not compared; its length() is")
         for choice in tree.choices:
             if kind is ValueType.MONTH:
                 self._month(choice)
             elif kind is not None and _type_of(choice.value) is not kind and not {kind, _type_of(choice.value)} <= _NUMBERS:
                 self.refuse(choice, f"{kind} and {_type_of(choice.value)} cannot be compared")
-        if kind is not None and kind.is_list:
-            self.refuse(tree, "a list is not compared; its length() is")
         choices = [choice.value for choice in tree.choices]
         return ValueType.BOOLEAN, lambda scope: None if (value := operand(scope)) is None else value in choices
 
