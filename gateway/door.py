@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from base64 import b64encode
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -18,6 +16,7 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES
 from exchange.web import render_problem
+from gateway.answer_headers import answer_headers, hash_request
 from gateway.disclose import Disclosed, Gateway, Outcome, disclose
 
 BODY_SECONDS = 10
@@ -168,19 +167,6 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-def request_hash(request: HttpRequest) -> str:
-    """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), of SHA-512(head) without a body.
-
-    X-Road's formula over names in lower case, so it is not comparable with what a Security Server computes.
-    """
-    target = request.path + (f"?{request.query}" if request.query else "")
-    head = f"{request.method}\r\n{target}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in request.headers)
-    digest = hashlib.sha512(head.encode("utf-8")).digest()
-    if request.body:
-        digest = hashlib.sha512(digest + hashlib.sha512(request.body).digest()).digest()
-    return b64encode(digest).decode("ascii")
-
-
 def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body: the presentation itself, or JSON with the data read out and the presentation beside it."""
     first = outcome.answers[0]
@@ -189,17 +175,14 @@ def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], b
     else:
         documents = [answer_document(answer) for answer in outcome.answers]
         body, media = orjson.dumps(documents if outcome.batch else documents[0]), "application/json"
-    service, consumer = outcome.headers.service, outcome.headers.consumer
-    texts = {
-        "content-type": media,
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-        "x-road-id": outcome.headers.request_id,
-        "x-road-client": str(consumer),
-        "x-road-service": str(service),
-        "x-road-request-id": outcome.exchange_id,
-        "x-road-request-hash": request_hash(outcome.request),
-    }
+    headers = answer_headers(
+        request_id=outcome.headers.request_id,
+        consumer=str(outcome.headers.consumer),
+        service=str(outcome.headers.service),
+        exchange_id=outcome.exchange_id,
+        request_hash=hash_request(outcome.request),
+    )
+    texts = {"content-type": media, "content-length": str(len(body)), "cache-control": "no-store", **headers}
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in texts.items()], body
 
 

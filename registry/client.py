@@ -10,6 +10,7 @@ import httpx2
 
 from exchange.canonical import canonical, parse_json
 from exchange.problem import PROBLEMS, Problem
+from registry.describe import describe_service
 from registry.model import (
     FULL,
     MASKED,
@@ -51,6 +52,7 @@ __all__ = [
     "Status",
     "SubjectKind",
     "Subsystem",
+    "describe_service",
     "parse_right",
     "right_id",
     "sign_right",
