@@ -21,6 +21,7 @@ LIST: dict[str, tuple[int, str, Retry]] = {
     "signature-invalid": (401, _SIGNATURE, Retry.NO),
     "signature-stale": (401, _SIGNATURE, Retry.NO),
     "unauthenticated": (401, "server.clientproxy.authentication_failed", Retry.NO),
+    "tls-authentication-failed": (401, "server.clientproxy.ssl_authentication_failed", Retry.NO),
     "forbidden": (403, _DENIED, Retry.NO),
     "member-suspended": (403, _DENIED, Retry.NO),
     "key-revoked": (403, _DENIED, Retry.NO),
