@@ -270,13 +270,12 @@ class LocalExchange:
 
     def _outway(self) -> dict[str, str]:
         systems = self.home.root / "outway-systems.json"
-        services = [f"{CONSUMER.rpartition('/')[0]}"]
         entry = {
             "name": "transfer",
             "token_file": str(self.home.secrets / "outway.token"),
             "subsystem": CONSUMER,
             "key_file": str(self.home.key_file("transfer")),
-            "services": bootstrap.services_of(CONSUMER) or services,
+            "services": bootstrap.services_of(CONSUMER),
             "purpose": "real-estate-transfer",
         }
         systems.write_text(json.dumps([entry]), encoding="utf-8")

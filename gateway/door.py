@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,18 +17,17 @@ from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES
 from exchange.web import render_problem
 from gateway.answer_headers import answer_headers, hash_request
 from gateway.disclose import Disclosed, Gateway, Outcome, disclose
+from gateway.head import raw_path, require_plain_head
+from gateway.metadata import is_metadata
 
 BODY_SECONDS = 10
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 16_384
-MAX_PATH_BYTES = 512
 SD_JWT = "application/sd-jwt"
 
 log = get_logger(__name__)
 
 
 class DataDoor:
-    """Serves `POST /r1/…` and hands everything else to the control-plane app."""
+    """Serves `POST /r1/…` and hands everything else to the control-plane app, metadata services below `/r1/` too."""
 
     def __init__(self, control: ASGIApp) -> None:
         """`control` is the FastAPI app; the door stays shut until `open`."""
@@ -43,7 +41,7 @@ class DataDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        if scope["type"] == "http" and scope["path"].startswith(DATA_PREFIX):
+        if scope["type"] == "http" and scope["path"].startswith(DATA_PREFIX) and not is_metadata(scope["method"], scope["path"]):
             await self._serve(scope, receive, send)
         else:
             await self._control(scope, receive, send)
@@ -129,21 +127,15 @@ async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) 
     """The whole request within its limits. Raises `malformed-request`, `too-large`, `method-not-allowed`, `deadline-exceeded`."""
     if scope["method"] != "POST":
         raise _Unread("method-not-allowed", "a data service takes POST only: the subject stands in the body", (b"allow", b"POST"))
-    path = (scope.get("raw_path") or quote(scope["path"]).encode("ascii")).split(b"?", 1)[0]
-    if len(path) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
-        raise Problem("too-large", "the path is too long or there are too many headers")
-    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-        raise Problem("too-large", "the headers are too large")
+    require_plain_head(scope)
     for name, value in headers:
-        if name == "content-encoding":
-            raise Problem("malformed-request", "a compressed body is not accepted")
         if name == "content-length" and int(value) > MAX_REQUEST_BYTES:
             raise _Unread("too-large", _BODY_TOO_LARGE, _HANG_UP)
-    if scope["http_version"] == "1.1" and sum(name == "host" for name, _ in headers) != 1:
-        raise Problem("malformed-request", "exactly one Host header is needed")  # RFC 9112 section 3.2
     authority = next((value for name, value in headers if name == "host"), "").lower()
     body = await _read_body(receive)
-    return HttpRequest("POST", path.decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body)
+    return HttpRequest(
+        "POST", raw_path(scope).decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body
+    )
 
 
 async def _read_body(receive: Receive) -> bytes:
