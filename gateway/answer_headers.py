@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 
@@ -26,6 +27,11 @@ def answer_headers(
         REQUEST_HASH: request_hash,
     }
     return {name: text for name, text in texts.items() if text is not None}
+
+
+def new_request_id(subsystem: str) -> str:
+    """The id of a request whose caller has not named one, in X-Road's form."""
+    return f"{subsystem.partition('/')[0]}-{uuid.uuid4()}"
 
 
 def hash_request(request: HttpRequest) -> str:

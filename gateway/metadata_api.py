@@ -13,7 +13,7 @@ from exchange.envelope import HttpRequest
 from exchange.identifiers import SEGMENT_PATTERN, is_request_id
 from exchange.question import parse_service_path
 from exchange.web import problem_responses
-from gateway.answer_headers import answer_headers, hash_request
+from gateway.answer_headers import answer_headers, hash_request, new_request_id
 from gateway.metadata import (
     ALLOWED_METHODS,
     GET_OPENAPI,
@@ -84,11 +84,6 @@ async def described(request: Request) -> Response:
         request_hash=hash_request(asking.request),
     )
     return _response(made, **headers)
-
-
-def new_request_id(subsystem: str) -> str:
-    """The id of a request whose caller has not named one, in X-Road's form."""
-    return f"{subsystem.partition('/')[0]}-{uuid.uuid4()}"
 
 
 def _response(made: Metadata, **headers: str) -> Response:

@@ -17,10 +17,9 @@ from exchange.keys import SigningKey
 from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import ALL, Headers, Question, parse_headers, parse_questions, parse_service_path
-from gateway.answer_headers import EXCHANGE_ID, REQUEST_HASH, answer_headers
+from gateway.answer_headers import EXCHANGE_ID, REQUEST_HASH, answer_headers, new_request_id
 from gateway.client import Batch, Fetched, Trust, Wanted
 from gateway.local_systems import Connection, LocalSystem, LocalSystems
-from gateway.metadata_api import new_request_id
 from registry.client import Snapshot
 
 log = get_logger(__name__)
