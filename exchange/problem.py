@@ -153,7 +153,7 @@ class Problem(Exception):
             "advice": self.kind.advice_zh if chinese else self.kind.advice_en,
             "retry": self.kind.retry.value,
             "request_id": request_id,
-            "data_left": data_left,
+            "data_left": data_left or self.extra.get("data_left") is True,
             "explain": "/explain",
         }
         return {**self.extra, **document}  # an extra member never takes the place of one of these

@@ -119,8 +119,7 @@ class _Preferences:
         return cls(named.get("accept", ""), named.get("accept-language", ""), shown)
 
     def render(self, problem: Problem) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        data_left = bool(problem.extra.pop("data_left", False))
-        return render_problem(problem, self.request_id, accept=self.accept, language=self.language, data_left=data_left)
+        return render_problem(problem, self.request_id, accept=self.accept, language=self.language)
 
 
 async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> HttpRequest:
@@ -165,7 +164,7 @@ def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], b
     if SD_JWT in accept and not outcome.batch and isinstance(first, Disclosed):
         body, media = first.presentation.encode("ascii"), SD_JWT
     else:
-        documents = [answer_document(answer) for answer in outcome.answers]
+        documents = [answer_document(answer, outcome.headers.request_id) for answer in outcome.answers]
         body, media = orjson.dumps(documents if outcome.batch else documents[0]), "application/json"
     headers = answer_headers(
         request_id=outcome.headers.request_id,
@@ -178,10 +177,10 @@ def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], b
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in texts.items()], body
 
 
-def answer_document(answer: Disclosed | Problem) -> dict[str, object]:
+def answer_document(answer: Disclosed | Problem, request_id: str) -> dict[str, object]:
     """The convenient JSON view of one answer; whoever must be sure reads `receipt` instead. A problem in a batch stays one."""
     if isinstance(answer, Problem):
-        return answer.document()
+        return answer.document(request_id)
     record, shown = answer.record, answer.shown
     return {
         "found": record.claims.found,

@@ -140,5 +140,4 @@ def _position(answer: Fetched | Problem, request_id: str) -> dict[str, Any]:
     if isinstance(answer, Fetched):
         return answer.document()
     log.info("refused", code=answer.code, reason=answer.reason)
-    data_left = bool(answer.extra.pop("data_left", False))
-    return answer.document(request_id, data_left=data_left)
+    return answer.document(request_id)

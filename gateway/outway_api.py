@@ -67,9 +67,8 @@ def _refusal(request: Request, problem: Problem) -> Response:
     """A gateway's refusal as it was said: the request's own id, and whether data left under it before."""
     log.info("refused", code=problem.code, reason=problem.reason)
     request_id = problem.extra.pop("request_id", None) or request.state.request_id
-    data_left = bool(problem.extra.pop("data_left", False))
     accept, language = request.headers.get("accept", ""), request.headers.get("accept-language", "")
-    status, headers, body = render_problem(problem, request_id, accept=accept, language=language, data_left=data_left)
+    status, headers, body = render_problem(problem, request_id, accept=accept, language=language)
     return Response(body, status, headers={name.decode("ascii"): value.decode("ascii") for name, value in headers})
 
 

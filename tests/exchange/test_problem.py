@@ -152,6 +152,8 @@ def test_headers_repeat_x_roads_type_and_forbid_caching() -> None:
 
 def test_whether_data_left_is_said() -> None:
     assert json.loads(render_problem(Problem("request-replayed"), "x", data_left=True)[2])["data_left"] is True
+    assert Problem("conflict", data_left=True).document()["data_left"] is True
+    assert Problem("conflict", data_left="perhaps").document()["data_left"] is False
 
 
 def test_api_documents_list_the_codes_by_status() -> None:

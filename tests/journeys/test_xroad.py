@@ -24,11 +24,13 @@ from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, IDENTITY, OFFICER, PUR
 from tests.journeys.test_outway import keys_of
 from tests.journeys.traffic import Traffic
 from tests.support.certificates import make_certificate
+from tests.support.json_schema import accepts
 from tests.support.xroad_tools import RefusedError, XRoadTools
 
 MODES = ("http", "https", "https-pinned")
 POPULATION = ("CN-YA", "GOV", "public-security", "population")
 SERVICE, CONTRIBUTIONS_OF = (f"CN-YA/GOV/{name}" for name in (IDENTITY, CONTRIBUTIONS))
+WRONG_CHECK_DIGIT = "110105194912310020"
 PLAINTEXT = "specifies HTTPS NO AUTH but client made plaintext connection"
 NO_CERTIFICATE = "specifies HTTPS but did not supply TLS certificate"
 ANOTHERS = "TLS certificate does not match any IS certificates"
@@ -142,6 +144,28 @@ async def test_x_roads_tools_read_the_catalogue(stage: Stage, outways: Mapping[s
         assert answer.headers["x-road-service"] == f"{'/'.join(POPULATION)}/listMethods"
         assert is_request_id(answer.headers["x-road-id"])
         assert answer.headers["x-road-id"].startswith("CN-YA-")
+
+
+async def test_questions_and_answers_are_as_the_description_says(stage: Stage, outways: Mapping[str, StartedOutway]) -> None:
+    outway = outways["http"]
+    cast = stage.exchange.cast
+    facts: dict[str, Any] = {"is_adult": {}, "id_is_valid": {}}
+    asked: list[dict[str, Any]] = [
+        question(stage, items="all", facts=facts),
+        question(stage, subject="110105194912310038"),
+        {"subjects": [cast.buyer.id, WRONG_CHECK_DIGIT], "facts": facts},
+    ]
+    async with outway.http() as http:
+        tools = XRoadTools(http, outway.plain, tuple(CONSUMER.split("/")))
+        document = await tools.openapi((*POPULATION, "resident-identity"))
+        schemas = document["components"]["schemas"]
+        for body in asked:
+            answer = await http.post(f"{outway.plain}/r1/{SERVICE}", json=body, headers=said_by(stage))
+            positions = answer.json() if "subjects" in body else [answer.json()]
+            for position in positions:
+                schema = schemas["Problem" if "code" in position else "Answer"]
+                assert accepts(schema, position, document), position
+            assert accepts(schemas["Question"], body, document), body
 
 
 async def test_mode_http_works_over_tls_and_over_the_unix_socket_too(stage: Stage, outways: Mapping[str, StartedOutway]) -> None:
