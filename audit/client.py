@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
+from audit.deferred import from_columns, to_columns
 from audit.entries import (
     blinded,
     commit_body,
@@ -26,6 +27,7 @@ from audit.model import (
     MAX_BATCH,
     Answer,
     Content,
+    DailyQuota,
     EntryKind,
     EntryRow,
     FenceReceipt,
@@ -36,6 +38,7 @@ from audit.model import (
     OpenFence,
     OutcomeRow,
     PlacedRelease,
+    QuotaLimit,
     RecordedDenial,
     ReleaseRow,
     SearchTokens,
@@ -54,6 +57,7 @@ __all__ = [
     "Answer",
     "AuditClient",
     "Content",
+    "DailyQuota",
     "EntryDesk",
     "EntryKind",
     "EntryLine",
@@ -69,6 +73,7 @@ __all__ = [
     "OpenFence",
     "OutcomeRow",
     "PlacedRelease",
+    "QuotaLimit",
     "ReceiptFile",
     "RecordedDenial",
     "ReleaseDesk",
@@ -82,6 +87,7 @@ __all__ = [
     "blinded",
     "commit_body",
     "describe_report",
+    "from_columns",
     "hash_leaf",
     "load_trust",
     "make_config_leaf",
@@ -96,5 +102,6 @@ __all__ = [
     "make_release_leaf",
     "new_blind",
     "plain_body",
+    "to_columns",
     "verify_receipt",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from audit.model import SearchTokens
+from audit.model import QUOTA_TOKEN_BYTES, SearchTokens
 from exchange.canonical import b64url, b64url_decode, canonical, parse_json
 
 _KEY_BYTES: Final = 32
@@ -21,6 +21,7 @@ _SUBJECT: Final = b"subject\x00"
 _OFFICER: Final = b"officer\x00"
 _CASE: Final = b"case\x00"
 _REQUEST: Final = b"request\x00"
+_QUOTA: Final = b"quota\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EpochKeys:
     """时段密钥. Held by gateways and the audit's reader only. Raises ValueError without an epoch or with a key not of 32 bytes.
 
     Search tokens are made under the newest epoch (one begins each year) and looked for under all. Request ids have a key of
-    their own that stays, or an id could be used once more whenever an epoch begins.
+    their own that stays, or an id could be used once more whenever an epoch begins; quotas are counted under it too.
     """
 
     request_key: bytes = field(repr=False)
@@ -68,6 +69,11 @@ class EpochKeys:
     def rid(self, consumer: str, request_id: str) -> bytes:
         """The digest that stands for a request id of a consumer (its subsystem)."""
         return hmac.digest(self.request_key, _REQUEST + consumer.encode() + b"\x00" + request_id.encode(), "sha256")
+
+    def quota_token(self, right_id: str, subject: str) -> bytes:
+        """What stands for a subject where a right's subjects of a day are counted (16 bytes); another for each right."""
+        digest = hmac.digest(self.request_key, _QUOTA + right_id.encode() + b"\x00" + subject.encode(), "sha256")
+        return digest[:QUOTA_TOKEN_BYTES]
 
     def tokens(self, *, subject: str | None = None, officer: str | None = None, case: str | None = None) -> SearchTokens:
         """The tokens that go beside a body written now."""

@@ -26,6 +26,7 @@ class Fault(StrEnum):
     BODY_COMMITMENT = "body-commitment"
     COMMITMENT = "commitment"
     RELEASE_ID = "release-id"
+    QUOTA = "quota"
     FENCE = "fence"
     RELEASED_AFTER_WITHDRAWAL = "released-after-withdrawal"
     TILE = "tile"
@@ -47,6 +48,7 @@ TITLES: Final[Mapping[Fault, tuple[str, str]]] = {
     Fault.BODY_COMMITMENT: ("正文与条目承诺不符", "A body is not the one to which the entry commits"),
     Fault.COMMITMENT: ("盲化值与正文不符", "A blinded value is not the one in the body"),
     Fault.RELEASE_ID: ("放行与请求编号记录不符", "A release and the record of its request id do not fit"),
+    Fault.QUOTA: ("限额计数与放行不符", "What is counted of a right's quota does not fit its releases"),
     Fault.FENCE: ("撤销记录与条目不符", "A withdrawal and its entry do not fit"),
     Fault.RELEASED_AFTER_WITHDRAWAL: ("撤销后仍有放行", "Something was released on a ground after its withdrawal"),
     Fault.TILE: ("切片与重新计算不符", "A tile is not what the entries add up to"),

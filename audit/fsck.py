@@ -31,6 +31,7 @@ from audit.fsck_entry import (
     require_fence,
     require_lift,
     require_release_id,
+    require_right,
     rid_of,
 )
 from audit.fsck_published import DirectorySource, HttpSource, fsck_published
@@ -175,7 +176,7 @@ class _Walk:
         return self.kept_months[month]
 
     async def _check_releases(self, releases: Sequence[tuple[int | None, ReadEntry]]) -> None:
-        """Each release holds its request id, and none of its grounds was withdrawn before it (I-25)."""
+        """Each release holds its request id, counts for its right, and none of its grounds was withdrawn before it (I-25)."""
         if not releases:
             return
         found: list[tuple[int | None, ReadEntry, list[tuple[str, str]], bytes]] = []
@@ -190,10 +191,12 @@ class _Walk:
         for fence in fences:
             by_ground.setdefault((fence.kind, fence.ground), []).append(fence)
         held = await fsck_store.load_release_ids(self.connection, [rid for *_, rid in found])
+        counted = await fsck_store.load_counted_rights(self.connection, [entry.stored.serial for _, entry, *_ in found])
         for index, entry, grounds, _ in found:
             serial = entry.stored.serial
             try:
                 require_release_id(entry, held.get(serial))
+                require_right(entry, counted.get(serial))
                 _require_not_withdrawn(serial, grounds, by_ground)
             except Unsound as unsound:
                 self.findings.add(unsound.at(index, serial))
@@ -278,6 +281,8 @@ class _Walk:
         stray = await fsck_store.find_stray_tile(self.connection, count)
         if stray is not None:
             self.findings.add(Finding(Fault.STRAY, f"tile {TileName(*stray).path} lies beyond the tree"))
+        for what in await fsck_store.find_miscounted(self.connection):
+            self.findings.add(Finding(Fault.QUOTA, what))
         for what, serial in await fsck_store.find_strays(self.connection):
             self.findings.add(Finding(Fault.STRAY, what, serial=serial))
 

@@ -167,6 +167,12 @@ def require_release_id(entry: ReadEntry, held: StoredReleaseId | None) -> None:
         _require_opens(entry, "req", held.req, entry.body)
 
 
+def require_right(entry: ReadEntry, counted_for: str | None) -> None:
+    """Raise Unsound unless the release, if it was counted for a quota, was counted for the right that it names."""
+    if counted_for is not None and counted_for != entry.leaf.get("right"):
+        raise Unsound(Fault.QUOTA, "the release is counted for another right")
+
+
 def require_fence(entry: ReadEntry, fence: StoredFence | None) -> None:
     """Raise Unsound unless the withdrawal that an entry records stands in the fence, for the ground that the entry names."""
     if fence is None:

@@ -162,6 +162,40 @@ async def load_release_ids(connection: asyncpg.Connection, rids: Sequence[bytes]
     return {record[2]: StoredReleaseId(*record) for record in records}
 
 
+async def load_counted_rights(connection: asyncpg.Connection, serials: Sequence[int]) -> dict[int, str]:
+    """For which right these releases were counted, by serial; those of other days, and of rights without limits, are not."""
+    records = await connection.fetch(
+        "SELECT u.serial, q.right_id FROM audit.quota_use u JOIN audit.quota q ON q.no = u.quota WHERE u.serial = ANY ($1)",
+        list(serials),
+    )
+    return {record[0]: record[1] for record in records}
+
+
+# Of today and yesterday: what is older is being removed, piece by piece.
+_MISCOUNTED: Final = """
+    SELECT q.right_id, q.day, coalesce(n.requests > q.requests_max OR n.subjects > q.subjects_max, false) AS is_exceeded
+    FROM audit.quota q
+    LEFT JOIN audit.quota_count n ON n.quota = q.no
+    LEFT JOIN (SELECT quota, count(*) AS requests, count(token) AS uses, count(DISTINCT token) AS subjects
+               FROM audit.quota_use WHERE returned_by IS NULL GROUP BY quota) AS u ON u.quota = q.no
+    LEFT JOIN (SELECT quota, count(*) AS subjects, sum(uses) AS uses FROM audit.quota_subject GROUP BY quota) AS s
+        ON s.quota = q.no
+    WHERE q.day >= audit.quota_day() - 1
+      AND (n.requests IS DISTINCT FROM coalesce(u.requests, 0) OR n.subjects IS DISTINCT FROM coalesce(u.subjects, 0)
+           OR coalesce(s.subjects, 0) <> coalesce(u.subjects, 0) OR coalesce(s.uses, 0) <> coalesce(u.uses, 0)
+           OR n.requests > q.requests_max OR n.subjects > q.subjects_max)
+    ORDER BY q.day, q.right_id LIMIT 100
+"""
+
+
+async def find_miscounted(connection: asyncpg.Connection) -> list[str]:
+    """What is wrong with quotas of which something else is counted than was released, or more than the right allows."""
+    return [
+        f"{right_id} on {day}: {'more than it allows' if is_exceeded else 'the counts are not those of its releases'}"
+        for right_id, day, is_exceeded in await connection.fetch(_MISCOUNTED)
+    ]
+
+
 async def load_checkpoints(connection: asyncpg.Connection, above: int, until: int) -> list[SignedCheckpoint]:
     """The checkpoints of sizes above one and up to another, in their order."""
     records = await connection.fetch(
@@ -199,6 +233,10 @@ _STRAYS: Final = {
     "a request id is held by something that is no release": (
         "SELECT i.serial FROM audit.release_id i LEFT JOIN audit.entry e ON e.serial = i.serial"
         " WHERE e.kind IS DISTINCT FROM 'release' ORDER BY i.serial LIMIT 1"
+    ),
+    "something that is no release is counted for a quota": (
+        "SELECT u.serial FROM audit.quota_use u LEFT JOIN audit.entry e ON e.serial = u.serial"
+        " WHERE e.kind IS DISTINCT FROM 'release' ORDER BY u.serial LIMIT 1"
     ),
     "a withdrawal is recorded by no entry": (
         "SELECT f.serial FROM audit.fence f LEFT JOIN audit.entry e ON e.serial = f.serial"

@@ -185,6 +185,12 @@ async def save_checkpoint(connection: Session, head: Head, note: bytes, at_ms: i
     )
 
 
+async def clear_quotas(connection: Session, most: int) -> int:
+    """Remove what was counted of quotas before yesterday, up to `most` rows of each table; how many went."""
+    gone: int = await connection.fetchval("SELECT audit.clear_quotas($1)", most)
+    return gone
+
+
 async def make_body_partitions(connection: Session, at_ms: int, months: int) -> int:
     """Make the partitions of bodies for the month of `at_ms` and those after it; how many are new."""
     made: int = await connection.fetchval(

@@ -24,6 +24,8 @@ from exchange.web import create_app, serve
 
 PAUSE_AFTER_FAILURE_S = 1.0
 PARTITIONS_EVERY_MS = 6 * 3600 * 1000
+QUOTAS_EVERY_MS = 3600 * 1000
+QUOTA_ROWS_AT_ONCE = 5000
 
 log = get_logger(__name__)
 
@@ -49,6 +51,7 @@ class IntegratorLoop:
         self._url = with_password(settings.database_url, settings.database_password_file)
         self._key = SigningKey.load(settings.log_key_file)
         self._partitions_due_ms = 0
+        self._quotas_due_ms = 0
         self._size = Gauge("audit_log_size", "Entries under the last checkpoint", registry=metrics)
         self._published = Gauge("audit_log_published_seconds", "Unix time of the last checkpoint", registry=metrics)
         self._failures = Counter("audit_integration_failures", "Integrations that failed", ["error"], registry=metrics)
@@ -86,6 +89,7 @@ class IntegratorLoop:
                 if published is not None:
                     self._note(published)
                 await self._make_partitions(connection)
+                await self._clear_quotas(connection)
                 # A step holds the fence alone for a moment and commits several times, so small ones do not follow each other
                 # at once: they gather for a pause. What fills a step goes on without one.
                 grown = 0 if published is None else published.size - size
@@ -108,6 +112,14 @@ class IntegratorLoop:
         self._partitions_due_ms = now_ms + PARTITIONS_EVERY_MS
         if made:
             log.info("body-partitions-made", count=made)
+
+    async def _clear_quotas(self, connection: asyncpg.Connection) -> None:
+        """One piece of what nobody counts any more; the next follows the next step, so that nothing waits for many."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._quotas_due_ms:
+            return
+        if not await integration.clear_quotas(connection, QUOTA_ROWS_AT_ONCE):
+            self._quotas_due_ms = now_ms + QUOTAS_EVERY_MS
 
 
 def build(settings: IntegratorSettings, clock: Clock) -> FastAPI:

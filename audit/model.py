@@ -10,6 +10,9 @@ DIGEST_BYTES: Final = 32
 MAX_LEAF_BYTES: Final = 65_535  # an entry of a C2SP bundle has a length of 16 bits
 MAX_BODY_BYTES: Final = 1_048_576
 MAX_BATCH: Final = 512
+UNLIMITED: Final = 10_000_000
+"""The largest daily number that a right can state: it stands for no limit, and nothing is counted for it."""
+QUOTA_TOKEN_BYTES: Final = 16
 
 
 class EntryKind(StrEnum):
@@ -128,9 +131,34 @@ class Grounds:
             raise ValueError("a release on the basis of consent names the consent")
 
 
+class QuotaLimit(StrEnum):
+    """每日限额种类. Which of a right's two daily limits is used up."""
+
+    REQUESTS = "requests_a_day"
+    SUBJECTS = "subjects_a_day"
+
+
+@dataclass(frozen=True, slots=True)
+class DailyQuota:
+    """每日限额. What a right allows a day (China time), as the right states it, and for whom this release counts.
+
+    `token` stands for the subject under this right (see `epoch`). Raises ValueError if a number is out of range.
+    """
+
+    requests_a_day: int
+    subjects_a_day: int
+    token: bytes
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.requests_a_day <= UNLIMITED and 1 <= self.subjects_a_day <= UNLIMITED):
+            raise ValueError(f"a daily limit is 1 to {UNLIMITED}")
+        if len(self.token) != QUOTA_TOKEN_BYTES:
+            raise ValueError(f"a quota token has {QUOTA_TOKEN_BYTES} bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """放行请求. One release to be placed: where it stands, which id it takes, and what is written.
+    """放行请求. One release to be placed: where it stands, which id it takes, what it costs, and what is written.
 
     `rid` is the keyed digest of the request id, `position` the place within a batch (0 unless it is one), `req` SHA-256 of
     the signature base, which tells a repeated request from another one under the same id.
@@ -142,6 +170,7 @@ class ReleaseRow:
     req: bytes
     at_ms: int
     content: Content
+    quota: DailyQuota
     position: int = 0
     code: str | None = None
 
@@ -151,7 +180,8 @@ class Verdict:
     """放行裁决. The answer to one ReleaseRow.
 
     `serial` is that of the release that stands: this one, or for `replayed` the earlier one, whose time (unix ms) and leaf
-    come with it. For `withdrawn`, `ground_kind`, `ground` and `cause` name the first ground that is withdrawn.
+    come with it. For `withdrawn`, `ground_kind`, `ground` and `cause` name the first ground that is withdrawn; for `quota`,
+    `cause` is the `QuotaLimit` that is used up.
     """
 
     answer: Answer

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from audit import store
-from audit.model import MAX_BATCH, Answer, PlacedRelease, RecordedDenial, ReleaseRow, Verdict
+from audit.model import MAX_BATCH, Answer, PlacedRelease, QuotaLimit, RecordedDenial, ReleaseRow, Verdict
 from exchange.batch import BatchWriter, OutcomeUnknown, StandingConnection, or_problem
 
 MAX_UNSETTLED: Final = 100_000
@@ -90,6 +90,13 @@ class ReleaseDesk:
     async def find_denials(self, consumer: str, rid: bytes) -> list[RecordedDenial]:
         """Up to 100 denials under this request id of this consumer, newest first. Raises Problem `audit-unavailable`."""
         return await or_problem(store.find_denials(self._reader, consumer, rid))
+
+    async def find_used_up(self, right_id: str, token: bytes) -> QuotaLimit | None:
+        """The limit of a right that is used up today for the subject of a quota token, None if neither is.
+
+        Spares a request its way; only `place` decides. Raises Problem `audit-unavailable`.
+        """
+        return await or_problem(store.find_used_up(self._reader, right_id, token))
 
     def _keep_orphan(self, _row: ReleaseRow, verdict: Verdict) -> None:
         if verdict.answer is Answer.RELEASED and verdict.serial is not None:

@@ -20,6 +20,7 @@ from audit.model import (
     OpenFence,
     OutcomeRow,
     PlacedRelease,
+    QuotaLimit,
     RecordedDenial,
     ReleaseRow,
     Verdict,
@@ -68,6 +69,9 @@ def _claim(row: ReleaseRow) -> Composite:
         row.req,
         row.at_ms,
         row.code,
+        row.quota.requests_a_day,
+        row.quota.subjects_a_day,
+        row.quota.token,
     )
 
 
@@ -187,6 +191,12 @@ async def find_denials(connection: StandingConnection, consumer: str, rid: bytes
     """Up to 100 denials under a request id, newest first."""
     records = await connection.fetch("SELECT * FROM audit.find_denials($1, $2)", consumer, rid)
     return [RecordedDenial(serial, unix_ms(at), leaf) for serial, at, leaf in records]
+
+
+async def find_used_up(connection: StandingConnection, right_id: str, token: bytes) -> QuotaLimit | None:
+    """The limit of a right that is used up today for the subject of a quota token, if one is."""
+    [record] = await connection.fetch("SELECT audit.find_used_up($1, $2)", right_id, token)
+    return None if record[0] is None else QuotaLimit(record[0])
 
 
 async def is_session_gone(connection: StandingConnection, session: str) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta, timezone
 from enum import IntEnum, StrEnum
 from typing import Any
 
 from exchange.problem import Problem
 
+CHINA = timezone(timedelta(hours=8))
+
 Row = Mapping[str, Any]
 """Column name to JSON value: dates as 'YYYY-MM-DD', money in fen, areas in hundredths of a square metre, never a float."""
 
-Rule = Callable[[Row, Mapping[str, Any], date], bool]
-"""(row, checked arguments, today in the department's time zone) to yes or no. Pure."""
+Rule = Callable[[Row, Mapping[str, Any], date], bool | None]
+"""(row, checked arguments, today in the department's time zone) to yes, no or, where a value is missing, neither. Pure."""
 
 
 class SubjectKind(StrEnum):

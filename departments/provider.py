@@ -11,11 +11,11 @@ import hmac
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from departments.mask import apply_mask
-from departments.model import DataSet
+from departments.model import CHINA, DataSet
 from departments.month_span import MonthSpan, require_maskable
 from exchange.bus import MAX_PAYLOAD_BYTES
 from exchange.call import FULL, MASKED, ProviderCall, open_call
@@ -31,7 +31,6 @@ from exchange.record import Answer, RecordClaims, issue_record, issue_refusal
 from identity.client import covers, verify_grant
 from registry.client import AccessRight, Snapshot, Status
 
-CHINA = timezone(timedelta(hours=8))
 # The gateway has spent some of the freshness when the call arrives; a call lives no longer than its deadline anyway.
 GRACE_SECONDS = 10
 

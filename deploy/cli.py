@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,15 +16,26 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy import audit_commands, consent_commands, sign_commands
+from deploy import (
+    adapter_commands,
+    audit_commands,
+    consent_commands,
+    filing_commands,
+    key_commands,
+    right_commands,
+    sandbox_commands,
+    service_commands,
+    sign_commands,
+)
 from deploy.demo import StoryError, tell
-from deploy.home import CONSUMER, Home, default_home
-from deploy.local import HTTP_COMPONENTS, PEOPLE, Addresses, LocalExchange
+from deploy.home import CONSUMER, INSTANCE, SANDBOX, Home, default_home
+from deploy.launching import local_exchange, show_status, start_in_background
+from deploy.local import PEOPLE, Addresses, LocalExchange
 from deploy.process import StartError
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session, open_session
 from deploy.speech import Speaker, speaker
-from deploy.supervisor import AlreadyRunningError, read_status, shut_down
+from deploy.supervisor import AlreadyRunningError, shut_down
 from gateway.client import Fetched, Wanted
 
 UP_LIMIT_SECONDS = 90.0
@@ -33,6 +43,13 @@ UP_LIMIT_SECONDS = 90.0
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Yitong 一通")
 app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, decline, withdraw, list. 同意")
 app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
+app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
+app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
+app.add_typer(right_commands.app, name="right", help="Access rights: sign, register, suspend, lift, list. 共享授权")
+app.add_typer(service_commands.app, name="service", help="Examine a service before it is published. 服务检测")
+app.add_typer(adapter_commands.app, name="adapter", help="Put an existing system on the exchange. 接入适配器")
+app.add_typer(sandbox_commands.app, name="sandbox", help="The instance for trying things out. 沙箱")
+app.command("join")(sandbox_commands.join)
 app.command("sign")(sign_commands.sign)
 
 
@@ -86,45 +103,23 @@ def up(
     home: HomeOption = None,
     people: Annotated[int, typer.Option(min=200)] = PEOPLE,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, until interrupted.")] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", hidden=True)] = False,
     language: LanguageOption = None,
 ) -> None:
     """Start the exchange, with its data kept between runs, under a supervisor that restarts what dies. 启动."""
     says, root = speaker(language), home or default_home()
     if foreground:
-        exchange = LocalExchange(root, Addresses.fixed(), people=people, say=lambda line: print(line, flush=True))
+        place = Home(root, SANDBOX if sandbox else INSTANCE)
+        exchange = local_exchange(place, people, lambda line: print(line, flush=True))
         try:
             exchange.supervisor.run_until_stopped()
         except (AlreadyRunningError, StartError) as failure:
             says.bad(str(failure), str(failure))
             raise typer.Exit(1) from None
         return
-    _start_in_background(root, people, says)
-    _show_status(Home(root), says)
+    start_in_background(Home(root), says, people)
+    show_status(Home(root), says)
     _show_accounts(Home(root), says)
-
-
-def _start_in_background(root: Path, people: int, says: Speaker) -> None:
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = (root / "supervisor.log").open("ab")
-    argv = [sys.executable, "-m", "deploy.cli", "up", "--foreground", "--home", str(root), "--people", str(people)]
-    child = subprocess.Popen(
-        argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1]
-    )
-    deadline = time.monotonic() + UP_LIMIT_SECONDS
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=says.console, transient=True
-    ) as progress:
-        progress.add_task(says.words("启动各组件…", "starting the components …"))
-        while not _all_ready(root):
-            if child.poll() is not None or time.monotonic() > deadline:
-                says.bad(f"启动失败，见 {root}/supervisor.log", f"it did not start: see {root}/supervisor.log")
-                raise typer.Exit(1)
-            time.sleep(0.2)
-
-
-def _all_ready(root: Path) -> bool:
-    ready = {status.name for status in read_status(root) if status.is_ready()}
-    return ready >= set(HTTP_COMPONENTS)
 
 
 @app.command()
@@ -141,30 +136,8 @@ def down(home: HomeOption = None, language: LanguageOption = None) -> None:
 def status(home: HomeOption = None, language: LanguageOption = None) -> None:
     """Say which processes run and whether they are ready. 状态."""
     says, place = speaker(language), Home(home or default_home())
-    if not _show_status(place, says):
+    if not show_status(place, says):
         raise typer.Exit(1)
-
-
-def _show_status(home: Home, says: Speaker) -> bool:
-    statuses = [status for status in read_status(home.root) if status.pid is not None]
-    if not statuses:
-        says.say("没有正在运行的实例", "nothing is running")
-        return False
-    table = Table(
-        *(
-            says.words(*title)
-            for title in (("组件", "component"), ("进程", "pid"), ("地址", "address"), ("重启", "restarts"), ("状态", "state"))
-        )
-    )
-    good = True
-    for status in statuses:
-        ready = status.is_ready()
-        good = good and ready
-        state = says.words("就绪", "ready") if ready else says.words("未就绪", "not ready")
-        address = status.ready_url.removesuffix("/health/ready")
-        table.add_row(status.name, str(status.pid), address, str(status.restarts), f"[{'green' if ready else 'red'}]{state}[/]")
-    says.console.print(table)
-    return good
 
 
 def _show_accounts(home: Home, says: Speaker) -> None:

@@ -13,22 +13,28 @@ from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
 from exchange.keys import SigningKey
 
-INSTANCE = "CN-YA"
+INSTANCE, SANDBOX = "CN-YA", "CN-YA-TEST"
 GATEWAYS = ("gateway-1", "gateway-2")
 CONSUMER = f"{INSTANCE}/GOV/real-estate/transfer"
 BANK = f"{INSTANCE}/COM/anju-bank/lending"
-LOG_ORIGIN = f"yitong.{INSTANCE}/audit"
+CHECKER = "checker"
 
 
-def provider_subsystems() -> dict[str, str]:
+def provider_subsystems(instance: str = INSTANCE) -> dict[str, str]:
     """Member code to the subsystem (slash form) under which that department provides."""
-    return {member: f"{INSTANCE}/GOV/{member}/{sets[0].subsystem}" for member, sets in DEPARTMENTS.items()}
+    return {member: f"{instance}/GOV/{member}/{sets[0].subsystem}" for member, sets in DEPARTMENTS.items()}
 
 
-def key_owners() -> dict[str, str]:
+def key_owners(instance: str = INSTANCE) -> dict[str, str]:
     """File stem of each signing key to the owner it is registered for."""
     gateways = {gateway: gateway for gateway in GATEWAYS}
-    return provider_subsystems() | gateways | {"transfer": CONSUMER, "bank": BANK, "registry": "registry"}
+    consumers = {"transfer": translated(CONSUMER, instance), "bank": translated(BANK, instance)}
+    return provider_subsystems(instance) | gateways | consumers | {"registry": "registry"}
+
+
+def translated(identifier: str, instance: str) -> str:
+    """The same member, system or service in another instance."""
+    return f"{instance}/{identifier.partition('/')[2]}"
 
 
 def default_home() -> Path:
@@ -44,6 +50,17 @@ class Home:
     """The directory of one local exchange."""
 
     root: Path
+    instance: str = INSTANCE
+
+    @property
+    def sandbox(self) -> Home:
+        """The home of the sandbox that belongs to this installation: an instance of its own, with nothing shared."""
+        return Home(self.root / "sandbox", SANDBOX)
+
+    @property
+    def log_origin(self) -> str:
+        """The origin line of this instance's log."""
+        return f"yitong.{self.instance}/audit"
 
     @property
     def secrets(self) -> Path:
@@ -70,7 +87,7 @@ class Home:
 
     def make_secrets(self, cast: Cast) -> None:
         """Make every secret that is not there yet, and write the public halves beside them."""
-        for name in (*key_owners(), "identity"):
+        for name in (*key_owners(self.instance), "identity", CHECKER):
             _make_key(self.key_file(name), "ES256")
         _make_key(self.key_file("log"), "Ed25519")
         for member in DEPARTMENTS:
@@ -79,11 +96,18 @@ class Home:
             EpochKeys.generate().save(self.secrets / "epoch-keys.json")
         _make_text(self.secrets / "outway.token", secrets.token_urlsafe(32))
         self.trust.mkdir(parents=True, exist_ok=True)
-        for name in ("registry", "identity"):
+        for name in ("registry", "identity", CHECKER):
             (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
-        (self.trust / "log.vkey").write_text(str(VerifierKey.of(LOG_ORIGIN, self.key("log"))), encoding="utf-8")
-        if not (self.secrets / "accounts.json").exists():
-            write_private(self.secrets / "accounts.json", json.dumps(_accounts(cast), ensure_ascii=False, indent=1))
+        (self.trust / "log.vkey").write_text(str(VerifierKey.of(self.log_origin, self.key("log"))), encoding="utf-8")
+        self._make_accounts(cast)
+
+    def _make_accounts(self, cast: Cast) -> None:
+        """Add the development accounts that are not there yet; those that are keep their passwords."""
+        path = self.secrets / "accounts.json"
+        known = self.accounts() if path.exists() else {}
+        missing = [row for row in _accounts(cast, self.instance) if row["account"] not in known]
+        if missing:
+            write_private(path, json.dumps([*known.values(), *missing], ensure_ascii=False, indent=1))
 
     def accounts(self) -> dict[str, dict[str, object]]:
         """The development accounts by name."""
@@ -101,16 +125,19 @@ def _make_text(path: Path, text: str) -> None:
         write_private(path, text)
 
 
-def _accounts(cast: Cast) -> list[dict[str, object]]:
+def _accounts(cast: Cast, instance: str) -> list[dict[str, object]]:
     """One development account for each role, and the citizens of the story."""
-    real_estate = f"{INSTANCE}/GOV/real-estate"
+    real_estate, civil_affairs = f"{instance}/GOV/real-estate", f"{instance}/GOV/civil-affairs"
     rows: list[tuple[str, str, str | None, str | None, str]] = [
         ("officer", "officer", real_estate, None, "经办人员"),
         ("auditor", "auditor", None, None, "审计员"),
         ("operator", "operator", None, None, "运维员"),
         ("security", "security", None, None, "安全管理员"),
         ("registrar", "registrar", None, None, "共享主管部门"),
+        ("reviewer", "registrar", None, None, "共享主管部门复核人员"),
         ("integrator", "integrator", real_estate, None, "对接人员"),
+        # Of a department that is not there yet: whoever follows the tutorial brings it.
+        ("newcomer", "integrator", civil_affairs, None, "民政局对接人员"),
         ("supervisor", "supervisor", None, None, "督办"),
         ("agent", "agent", None, cast.buying_firm.id, "企业经办人"),
         ("citizen", "citizen", None, cast.buyer.id, cast.buyer.name),

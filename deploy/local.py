@@ -16,8 +16,9 @@ from pathlib import Path
 
 from departments.client import DEPARTMENTS, Cast, cast
 from deploy import bootstrap
-from deploy.home import CONSUMER, GATEWAYS, INSTANCE, LOG_ORIGIN, Home
-from deploy.nats.users import load_users
+from deploy.home import CONSUMER, GATEWAYS, INSTANCE, SANDBOX, Home, translated
+from deploy.joining import Newcomers, newcomers_of
+from deploy.nats.users import load_users, permissions_of
 from deploy.postgres.roles import DATABASE, Database, department_schema, prepare_database
 from deploy.postgres.sql import with_login
 from deploy.process import LOOPBACK, free_port
@@ -64,9 +65,9 @@ class Addresses:
     ports: Mapping[str, int]
 
     @classmethod
-    def fixed(cls) -> Addresses:
+    def fixed(cls, first: int = FIRST_PORT) -> Addresses:
         """The same ports every time, for an exchange that people come back to."""
-        return cls({name: FIRST_PORT + offset for offset, name in enumerate(HTTP_COMPONENTS)})
+        return cls({name: first + offset for offset, name in enumerate(HTTP_COMPONENTS)})
 
     @classmethod
     def free(cls) -> Addresses:
@@ -91,6 +92,7 @@ class LocalExchange:
     addresses: Addresses
     people: int = PEOPLE
     seed: int = SEED
+    instance: str = INSTANCE
     say: Callable[[str], None] = lambda _line: None
     extra_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Component name to settings of its own, for tests."""
@@ -102,11 +104,12 @@ class LocalExchange:
 
     def __post_init__(self) -> None:
         """Make secrets and compose; nothing is started."""
-        self.home = Home(self.root)
+        self.home = Home(self.root, self.instance)
         self.cast = cast(self.seed, self.people)
         self.home.make_secrets(self.cast)
         self.postgres = Postgres(self.root / "postgres")
-        self.nats = NatsServer(self.root / "nats", load_users(self.home.secrets))
+        permissions = permissions_of(self.instance, newcomers_of(self.home))
+        self.nats = NatsServer(self.root / "nats", load_users(self.home.secrets, permissions))
         self.supervisor = Supervisor(self.root, self._plan(), self.say)
 
     def start(self) -> None:
@@ -139,6 +142,7 @@ class LocalExchange:
         return [
             [self.postgres, self.nats],
             [Step("database", self._prepare_database)],
+            [Newcomers(self.home, self.nats, self.database, self._newcomer)],
             [
                 component("identity", "identity.app", self._identity),
                 component("integrator", "audit.integrator_app", self._integrator),
@@ -184,7 +188,7 @@ class LocalExchange:
 
     def _common(self, name: str) -> dict[str, str]:
         return {
-            "YITONG_INSTANCE": INSTANCE,
+            "YITONG_INSTANCE": self.instance,
             "YITONG_ENVIRONMENT": "development",
             "YITONG_HOST": LOOPBACK,
             "YITONG_PORT": str(self.addresses.ports[name]),
@@ -227,9 +231,11 @@ class LocalExchange:
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file("registry")),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
             "YITONG_IDENTITY_KEY_FILE": str(self.home.trust / "identity.jwk.json"),
-            "YITONG_BOOTSTRAP_FILE": str(ROOT / "deploy" / "config" / "bootstrap.json"),
-            "YITONG_LOG_ORIGIN": LOG_ORIGIN,
+            "YITONG_BOOTSTRAP_FILE": str(bootstrap.write_bootstrap(self.home)),
+            "YITONG_LOG_ORIGIN": self.home.log_origin,
             "YITONG_LOG_VKEY_FILE": str(self.home.trust / "log.vkey"),
+            "YITONG_CONFORMANCE_KEY_FILE": str(self.home.trust / "checker.jwk.json"),
+            "YITONG_CONFORMANCE_REQUIRED": str(self.instance != SANDBOX).lower(),
         }
 
     def _integrator(self) -> dict[str, str]:
@@ -237,7 +243,7 @@ class LocalExchange:
             **self._database("yitong_integrator"),
             **self._bus("integrator"),
             "YITONG_LOG_KEY_FILE": str(self.home.key_file("log")),
-            "YITONG_LOG_ORIGIN": LOG_ORIGIN,
+            "YITONG_LOG_ORIGIN": self.home.log_origin,
         }
 
     def _audit(self) -> dict[str, str]:
@@ -257,6 +263,9 @@ class LocalExchange:
             "YITONG_TOKEN_KEY_FILE": str(self.home.secrets / f"{member}.token.key"),
         }
 
+    def _newcomer(self, member: str) -> dict[str, str]:
+        return {"YITONG_INSTANCE": self.instance, "YITONG_HOST": LOOPBACK, **self._department(member)}
+
     def _gateway(self, gateway: str) -> dict[str, str]:
         return {
             **self._database("yitong_gateway"),
@@ -270,12 +279,13 @@ class LocalExchange:
 
     def _outway(self) -> dict[str, str]:
         systems = self.home.root / "outway-systems.json"
+        consumer = translated(CONSUMER, self.instance)
         entry = {
             "name": "transfer",
             "token_file": str(self.home.secrets / "outway.token"),
-            "subsystem": CONSUMER,
+            "subsystem": consumer,
             "key_file": str(self.home.key_file("transfer")),
-            "services": bootstrap.services_of(CONSUMER),
+            "services": bootstrap.services_of(consumer),
             "purpose": "real-estate-transfer",
         }
         systems.write_text(json.dumps([entry]), encoding="utf-8")

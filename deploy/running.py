@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from deploy.home import Home, default_home
+from deploy.home import INSTANCE, Home, default_home
 from deploy.session import NotRunningError, Session, open_session
 from deploy.speech import Speaker
 from exchange.problem import Problem
@@ -20,11 +20,13 @@ LanguageOption = Annotated[str | None, typer.Option("--language", help="zh-CN or
 Answer = TypeVar("Answer")
 
 
-def run_in_session(home: Path | None, says: Speaker, work: Callable[[Session], Coroutine[Any, Any, Answer]]) -> Answer:
+def run_in_session(
+    home: Path | None, says: Speaker, work: Callable[[Session], Coroutine[Any, Any, Answer]], *, instance: str = INSTANCE
+) -> Answer:
     """Do some work against the running exchange; a problem is told, and ends the program with status 1."""
 
     async def run() -> Answer:
-        async with open_session(Home(home or default_home())) as session:
+        async with open_session(Home(home or default_home(), instance)) as session:
             return await work(session)
 
     try:

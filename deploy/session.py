@@ -11,14 +11,12 @@ from pathlib import Path
 import httpx2
 
 from audit.client import AuditClient
-from deploy.home import BANK, CONSUMER, Home
+from deploy.home import CONSUMER, Home, key_owners
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey, VerifyKey
 from gateway.client import Consumer
 from identity.client import IdentityClient
 from registry.client import SnapshotSource
-
-KEY_OF_CONSUMER = {CONSUMER: "transfer", BANK: "bank"}
 
 
 class NotRunningError(RuntimeError):
@@ -51,8 +49,9 @@ class Session:
         return AuditClient(self.urls["audit"], self.http, None if token is None else lambda: token)
 
     def key(self, consumer: str = CONSUMER) -> SigningKey:
-        """The signing key of a consumer."""
-        return self.home.key(KEY_OF_CONSUMER[consumer])
+        """The signing key of a consumer. Raises KeyError for one whose key does not lie here."""
+        names = {owner: name for name, owner in key_owners(self.home.instance).items()}
+        return self.home.key(names[consumer])
 
     def consumer(self, name: str = CONSUMER, *, gateways: list[str] | None = None, key: SigningKey | None = None) -> Consumer:
         """The client of a consuming system."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import json
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import orjson
@@ -16,6 +17,7 @@ MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1  # RFC 8785 rests on IEEE doubles: beyond this two numbers may look the same to a reader
 
 _JSON_SPACE = " \t\r\n"
+_MAX_NUMBER = 64
 _PLAIN = (str, int, type(None))  # a bool is an int
 _FLAT_TYPES = frozenset({str, bool, type(None)})
 _STRICT = orjson.OPT_STRICT_INTEGER
@@ -64,20 +66,32 @@ def _refuse_number(_text: str) -> NoReturn:
     raise ValueError("only integers are allowed as numbers")
 
 
+def _exact(text: str) -> int | Decimal:
+    if len(text) > _MAX_NUMBER:
+        raise ValueError("a number has too many digits")
+    if text.lstrip("-").isdecimal() and abs(int(text)) <= MAX_INTEGER:
+        return int(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number is out of range") from None
+
+
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_refuse_number, parse_constant=_refuse_number
 )
+_EXACT_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_exact, parse_float=_exact, parse_constant=_refuse_number)
 
 
-def _decode(raw: bytes) -> Any:
+def _decode(raw: bytes, decoder: json.JSONDecoder) -> Any:
     # Most of what is read on the hot path are disclosures, arrays of a few texts, in which there are no names to occur twice,
     # no escapes and no depth: these are left to the fast reader.
-    if b"{" not in raw and b"\\" not in raw:
+    if decoder is _DECODER and b"{" not in raw and b"\\" not in raw:
         value = orjson.loads(raw)
         if isinstance(value, list) and _FLAT_TYPES.issuperset(map(type, value)):
             return value
     text = raw.decode("utf-8").lstrip(_JSON_SPACE)
-    value, end = _DECODER.raw_decode(text)
+    value, end = decoder.raw_decode(text)
     if end != len(text) and text[end:].strip(_JSON_SPACE):
         raise json.JSONDecodeError("something follows the value", text, end)
     return value
@@ -103,8 +117,11 @@ def _check_shape(value: object, depth: int) -> None:
                 _check_shape(member, depth - 1)
 
 
-def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, exact_numbers: bool = False) -> Any:
     """The value of strict JSON in UTF-8.
+
+    With `exact_numbers`, for documents of systems that are not the exchange's, numbers that it does not carry (fractions,
+    integers beyond 2^53) become Decimal, digit for digit, instead of being refused.
 
     Raises Problem `too-large` above `max_bytes` and `malformed-request` for duplicate names, numbers that are not
     integers, U+0000, lone surrogates, more than `max_depth` levels, a byte order mark or trailing bytes.
@@ -112,7 +129,7 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     if len(raw) > max_bytes:
         raise Problem("too-large", f"the JSON text is larger than {max_bytes} bytes")
     try:
-        value = _decode(raw)
+        value = _decode(raw, _EXACT_DECODER if exact_numbers else _DECODER)
         # The decoder refuses raw control characters and raw surrogates, so both come as escapes or not at all; and nothing
         # is nested deeper than it has brackets.
         if b"\\u" in raw or raw.count(b"[") + raw.count(b"{") > max_depth:

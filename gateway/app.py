@@ -31,6 +31,7 @@ from gateway.door import DataDoor
 from gateway.entries import Account, Scribe
 from gateway.head import plain_head
 from gateway.outcomes import Outcomes
+from gateway.quotas import SpentQuotas
 from gateway.strangers import Strangers
 from identity.client import ConsentSource
 from registry.client import SnapshotSource
@@ -83,6 +84,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             scribe=scribe,
             outcomes=Outcomes(lambda sent, aborted: journal.record_outcome(scribe.outcome(sent, aborted)), releases.settle),
             strangers=Strangers(lambda code, source, count: journal.append(scribe.stranger(code, source, count)), clock),
+            quotas=SpentQuotas(releases.find_used_up, scribe.quota_token, clock),
             deadline_seconds=settings.deadline_seconds,
         )
         for work in (gateway.outcomes.run(), _flush_strangers(gateway.strangers)):

@@ -8,6 +8,7 @@ from exchange.identifiers import parse_subject
 from exchange.problem import Problem
 from exchange.question import Question
 from gateway.model import ConsentFact, Decision, Deny, DenyReason, Facts, Permit
+from gateway.quotas import describe
 from identity.client import covers
 from registry.client import AccessRight, ServiceEntry
 
@@ -34,6 +35,8 @@ def decide(question: Question, facts: Facts) -> Decision:
         return right
     if right.hours is not None and not _within(right.hours, facts.minute_of_day):
         return Deny(DenyReason.OUTSIDE_TIME_WINDOW)
+    if (limit := facts.used_up.get(right.id)) is not None:
+        return Deny(DenyReason.QUOTA_EXCEEDED, describe(limit, right), limit=limit)
     permit = Permit(_permitted_items(question, right), question.facts, right, None, min(right.valid_until, facts.key_valid_until))
     if not right.by_consent:
         return permit
@@ -60,7 +63,10 @@ def _malformed(question: Question, service: ServiceEntry) -> Deny | None:
 
 
 def _choose_right(question: Question, facts: Facts) -> AccessRight | Deny:
-    """The first right that holds now and covers purpose and names; else the reason that came closest."""
+    """The first right that holds now and covers purpose and names; else the reason that came closest.
+
+    One that is used up for today stands back for another that covers the same.
+    """
     current = [right for right in facts.rights if right.valid_from <= facts.now < right.valid_until]
     if not current:
         return Deny(DenyReason.RIGHT_MISSING)
@@ -68,9 +74,9 @@ def _choose_right(question: Question, facts: Facts) -> AccessRight | Deny:
     if not fitting:
         return Deny(DenyReason.PURPOSE_NOT_COVERED, f"purpose {question.headers.purpose} is not covered")
     gaps = [(_uncovered(question, right), right) for right in fitting]
-    for gap, right in gaps:
-        if not gap:
-            return _with_particulars(question, right)
+    covering = [right for gap, right in gaps if not gap]
+    if covering:
+        return _with_particulars(question, min(covering, key=lambda right: right.id in facts.used_up))
     least = min((gap for gap, _ in gaps), key=len)
     return Deny(DenyReason.ITEM_NOT_COVERED, f"not covered by the right: {', '.join(least)}", least)
 

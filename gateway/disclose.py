@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from audit.client import Answer, EntryDesk, ReleaseDesk, ReleaseRow
+from audit.client import Answer, EntryDesk, QuotaLimit, ReleaseDesk, ReleaseRow
 from exchange.bus import SIGNATURE_HEADER
 from exchange.call import ForwardedConsent, ProviderCall, encode_call, sign_call
 from exchange.caller import Caller
@@ -33,6 +33,7 @@ from gateway.facts import active_key, gather_facts, registered_key
 from gateway.mask import Shown, keep_permitted
 from gateway.model import Decision, Deny, Permit
 from gateway.outcomes import Outcomes
+from gateway.quotas import SpentQuotas, particulars
 from gateway.strangers import Strangers
 from identity.client import ConsentSource
 from registry.client import Snapshot, SnapshotSource
@@ -61,6 +62,7 @@ class Gateway:
     scribe: Scribe
     outcomes: Outcomes
     strangers: Strangers
+    quotas: SpentQuotas
     deadline_seconds: float
 
 
@@ -124,8 +126,8 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     account = Account(snapshot, question.headers, signed, question)
     try:
         _require_in_force(gateway, snapshot)
-        facts = await gather_facts(gateway.consents, snapshot, question, signed, gateway.clock.now())
-        permit = _permitted(decide(question, facts))
+        facts = await gather_facts(gateway.consents, gateway.quotas, snapshot, question, signed, gateway.clock.now())
+        permit = _permitted(decide(question, facts), facts.now)
         account = replace(account, permit=permit)
         record = await _ask_provider(gateway, account, question, permit)
         shown = keep_permitted(record, permit)
@@ -161,10 +163,11 @@ def _require_in_force(gateway: Gateway, snapshot: Snapshot) -> None:
         raise Problem("member-suspended", reason="this gateway is suspended")
 
 
-def _permitted(decision: Decision) -> Permit:
+def _permitted(decision: Decision, now: float) -> Permit:
     """The permit, or the problem that says which check failed first."""
     if isinstance(decision, Deny):
-        raise Problem(decision.reason, decision.detail, names=list(decision.names))
+        more = {} if decision.limit is None else particulars(decision.limit, now)
+        raise Problem(decision.reason, decision.detail, names=list(decision.names), **more)
     return decision
 
 
@@ -249,7 +252,9 @@ async def _place(gateway: Gateway, row: ReleaseRow) -> int:
         # Only so that the person sees it: the fence has refused already, and goes on refusing.
         with contextlib.suppress(Problem):
             await gateway.consents.report_used_up(row.grounds.consent)
-    raise refused(verdict)
+    if verdict.answer is Answer.QUOTA and verdict.cause is not None:
+        gateway.quotas.note(row.grounds.right_id, row.quota.token, QuotaLimit(verdict.cause))
+    raise refused(verdict, row.quota, gateway.clock.now())
 
 
 async def _tell_replay(gateway: Gateway, account: Account, problem: Problem) -> Problem:

@@ -10,6 +10,7 @@ from typing import Any
 from audit.client import (
     Answer,
     Content,
+    DailyQuota,
     EntryKind,
     EntryRow,
     EpochKeys,
@@ -17,6 +18,7 @@ from audit.client import (
     Grounds,
     Heading,
     OutcomeRow,
+    QuotaLimit,
     ReleaseRow,
     Verdict,
     blinded,
@@ -36,6 +38,7 @@ from exchange.question import Headers, Question
 from exchange.record import Record, presentation_hash
 from gateway.mask import Shown
 from gateway.model import Permit
+from gateway.quotas import describe, particulars
 from registry.client import Snapshot
 
 _FENCED: Mapping[GroundKind, str] = {
@@ -52,7 +55,6 @@ _OTHERWISE: Mapping[Answer, str] = {
     Answer.LAPSED: "lapsed",
     Answer.STALE: "registry-stale",
     Answer.USED_UP: "consent-used-up",
-    Answer.QUOTA: "quota-exceeded",
 }
 
 
@@ -96,6 +98,10 @@ class Scribe:
         """The keyed digest under which a consumer's request id is known in the log (32 bytes)."""
         return self._keys.rid(consumer, request_id)
 
+    def quota_token(self, right_id: str, subject: str) -> bytes:
+        """What stands for a subject where a right's subjects of a day are counted (16 bytes)."""
+        return self._keys.quota_token(right_id, subject)
+
     def release(self, account: Account, record: Record, shown: Shown, *, not_after_ms: int) -> ReleaseRow:
         """The row to be placed for exactly what is about to leave. Raises ValueError without a permit."""
         permit, question, headers = account.permit, account.question, account.headers
@@ -134,6 +140,7 @@ class Scribe:
             req=account.signed.digest,
             at_ms=at_ms,
             content=self._content(account, leaf, body, blind),
+            quota=self._quota(permit, question),
             position=question.position,
         )
 
@@ -157,6 +164,10 @@ class Scribe:
             not_after_ms=not_after_ms,
         )
 
+    def _quota(self, permit: Permit, question: Question) -> DailyQuota:
+        right = permit.right
+        return DailyQuota(right.requests_a_day, right.subjects_a_day, self.quota_token(right.id, question.subject))
+
     def deny(self, account: Account, problem: Problem) -> EntryRow:
         """The entry of a refusal or failure after authentication."""
         at_ms, headers, permit = self._clock.now_ms(), account.headers, account.permit
@@ -167,7 +178,8 @@ class Scribe:
         known = set() if service is None else {*service.items, *service.facts}
         provider, named = (None, None) if service is None else (str(headers.service.subsystem), str(headers.service))
         purpose = headers.purpose if account.snapshot.purpose(headers.purpose) is not None else None
-        body, blind, commitment = _sealed(_body(account, names=names, service=str(headers.service), purpose=headers.purpose))
+        said = {"names": names, "service": str(headers.service), "purpose": headers.purpose, "limit": problem.extra.get("limit")}
+        body, blind, commitment = _sealed(_body(account, **said))
         leaf = make_deny_leaf(
             at_ms=at_ms,
             gateway=self._gateway,
@@ -246,13 +258,16 @@ class Scribe:
         return Content(leaf, body, blind, self._keys.tokens(subject=subject, officer=headers.officer, case=headers.case))
 
 
-def refused(verdict: Verdict) -> Problem:
-    """The problem that a verdict of the fence means for the caller."""
+def refused(verdict: Verdict, stated: DailyQuota, now: float) -> Problem:
+    """The problem that a verdict of the fence at `now` (unix seconds) means for the caller; `stated` are the right's limits."""
     if verdict.answer is Answer.WITHDRAWN and verdict.ground_kind is not None:
         return Problem(_FENCED[verdict.ground_kind], reason=f"fenced: {verdict.ground_kind} for {verdict.cause}")
     if verdict.answer is Answer.REPLAYED:
         code = "request-replayed" if verdict.is_same_request else "conflict"
         return replayed(code, verdict.at_ms or 0, verdict.leaf or b"")
+    if verdict.answer is Answer.QUOTA and verdict.cause is not None:
+        limit = QuotaLimit(verdict.cause)
+        return Problem("quota-exceeded", describe(limit, stated), **particulars(limit, now))
     return Problem(_OTHERWISE[verdict.answer])
 
 

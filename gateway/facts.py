@@ -9,6 +9,7 @@ from exchange.keys import VerifyKey
 from exchange.problem import Problem
 from exchange.question import Question
 from gateway.model import ConsentFact, Facts
+from gateway.quotas import SpentQuotas
 from identity.client import ConsentSource, verify_grant
 from registry.client import Snapshot
 
@@ -30,12 +31,18 @@ def registered_key(snapshot: Snapshot, kid: str, *, owner: str) -> VerifyKey | N
 
 
 async def gather_facts(
-    consents: ConsentSource, snapshot: Snapshot, question: Question, signed: SignedRequest, now: float
+    consents: ConsentSource, quotas: SpentQuotas, snapshot: Snapshot, question: Question, signed: SignedRequest, now: float
 ) -> Facts:
-    """The facts for one question at `now` (unix seconds). Raises `identity-unavailable` when a consent cannot be looked up."""
+    """The facts for one question at `now` (unix seconds).
+
+    Raises `identity-unavailable` when a consent cannot be looked up, `audit-unavailable` when a quota cannot.
+    """
     headers = question.headers
     key, service = snapshot.key(signed.key.kid), snapshot.service(headers.service)
     rights = snapshot.rights(headers.consumer, headers.service)
+    used_up = await quotas.find(rights, question.subject)
+    # Nobody is asked about the consent of a request that is refused before.
+    by_consent = any(right.by_consent and right.id not in used_up for right in rights)
     local = datetime.fromtimestamp(now, UTC).astimezone(CHINA)
     return Facts(
         now=now,
@@ -48,7 +55,8 @@ async def gather_facts(
         service=service,
         purpose_known=snapshot.purpose(headers.purpose) is not None,
         rights=rights,
-        consent=await _consent(consents, snapshot, question) if any(right.by_consent for right in rights) else None,
+        used_up=used_up,
+        consent=await _consent(consents, snapshot, question) if by_consent else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from audit.client import QuotaLimit
 from identity.client import ConsentGrant
 from registry.client import AccessRight, ServiceEntry
 
@@ -22,6 +23,7 @@ class DenyReason(StrEnum):
     PURPOSE_NOT_COVERED = "purpose-not-covered"
     ITEM_NOT_COVERED = "item-not-covered"
     OUTSIDE_TIME_WINDOW = "outside-time-window"
+    QUOTA_EXCEEDED = "quota-exceeded"
     CONSENT_REQUIRED = "consent-required"
     CONSENT_MISMATCH = "consent-mismatch"
     CONSENT_WITHDRAWN = "consent-withdrawn"
@@ -55,6 +57,8 @@ class Facts:
     service: ServiceEntry | None
     purpose_known: bool
     rights: tuple[AccessRight, ...]
+    used_up: Mapping[str, QuotaLimit]
+    """Rights, by id, of which nothing is left today for this subject, and the limit that is used up; as far as is known."""
     consent: ConsentFact | None
 
 
@@ -72,11 +76,12 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """拒绝. The first check that failed, with words that may be said and the names it is about."""
+    """拒绝. The first check that failed, with words that may be said, the names it is about, and the limit that is used up."""
 
     reason: DenyReason
     detail: str = ""
     names: tuple[str, ...] = ()
+    limit: QuotaLimit | None = None
 
 
 Decision = Permit | Deny

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.client import MAX_BATCH, EntryDesk, FenceDesk, FenceRow, GroundKind
+from audit.client import MAX_BATCH, EntryDesk, FenceDesk, FenceRow, GroundKind, from_columns
 from identity import store
-
-FLUSH_BATCH = 200
 
 
 class Ledger:
@@ -41,14 +39,7 @@ class Ledger:
 
         A crash between entering and removing leaves the entry to be entered twice; its leaf is then the same, byte for byte.
         """
-        while True:
-            async with self._engine.begin() as connection:
-                rows = await store.lock_pending(connection, about, FLUSH_BATCH)
-                for _, row in rows:
-                    await self._entries.append(row)
-                await store.remove_pending(connection, [number for number, _ in rows])
-            if len(rows) < FLUSH_BATCH:
-                return
+        await store.PENDING.flush(self._engine, lambda columns: self._entries.append(from_columns(columns)), about)
 
     async def fence(self, row: FenceRow) -> None:
         """Withdraw a ground for good: no release is placed on it from the return on. Raises `audit-unavailable`."""

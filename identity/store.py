@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.client import Content, EntryKind, EntryRow, Heading
+from audit.client import EntryRow, to_columns
+from exchange.pending import PendingEntries
 from identity.model import (
     Consent,
     ConsentState,
@@ -47,7 +48,7 @@ _consents = _table(
 )
 _guardianships = _table("guardianship", "guardian ward reference", "since ended_at")
 _catalogue = _table("catalogue", "kind code", documents="entry")
-_pending = _table("pending_entry", "about kind consumer provider service purpose", "number at_ms", blobs="leaf body blind")
+PENDING = PendingEntries("identity")
 
 
 async def can_answer(connection: AsyncConnection) -> bool:
@@ -72,7 +73,7 @@ async def find_key(connection: AsyncConnection, kid: str) -> RegisteredKey | Non
 
 async def list_keys(connection: AsyncConnection, *, after: str, limit: int, owner: str | None) -> list[RegisteredKey]:
     """Keys in the order of their kid, those after `after`, without active ones whose entry the log still lacks."""
-    unrecorded = sa.and_(_keys.c.state == KeyState.ACTIVE.value, sa.exists().where(_pending.c.about == _keys.c.kid))
+    unrecorded = sa.and_(_keys.c.state == KeyState.ACTIVE.value, sa.exists().where(PENDING.table.c.about == _keys.c.kid))
     query = sa.select(_keys).where(_keys.c.kid > after, ~unrecorded).order_by(_keys.c.kid).limit(limit)
     if owner is not None:
         query = query.where(_keys.c.owner == owner)
@@ -326,44 +327,9 @@ async def find_entry(connection: AsyncConnection, kind: str, code: str) -> dict[
 
 async def add_pending(connection: AsyncConnection, about: str, row: EntryRow) -> None:
     """Leave an entry to be written to the log, in the transaction of the change that it records."""
-    heading, content = row.heading, row.content
-    query = sa.insert(_pending).values(
-        about=about,
-        kind=heading.kind.value,
-        at_ms=heading.at_ms,
-        consumer=heading.consumer,
-        provider=heading.provider,
-        service=heading.service,
-        purpose=heading.purpose,
-        leaf=content.leaf,
-        body=content.body,
-        blind=content.blind,
-    )
-    await connection.execute(query)
-
-
-async def lock_pending(connection: AsyncConnection, about: str | None, limit: int) -> list[tuple[int, EntryRow]]:
-    """Number and entry of what is to be written (all, or what is about one thing), oldest first.
-
-    Another who writes the same is waited for, so that nothing is written twice unless a crash comes in between.
-    """
-    query = sa.select(_pending).order_by(_pending.c.number).limit(limit).with_for_update()
-    rows = await connection.execute(query.where(_pending.c.about == about) if about else query)
-    return [(row.number, _entry(row)) for row in rows]
-
-
-def _entry(row: sa.Row[Any]) -> EntryRow:
-    heading = Heading(
-        EntryKind(row.kind), row.at_ms, consumer=row.consumer, provider=row.provider, service=row.service, purpose=row.purpose
-    )
-    return EntryRow(heading, Content(leaf=row.leaf, body=row.body, blind=row.blind))
-
-
-async def remove_pending(connection: AsyncConnection, numbers: Collection[int]) -> None:
-    """Forget entries that the log has."""
-    await connection.execute(sa.delete(_pending).where(_pending.c.number.in_(numbers)))
+    await PENDING.add(connection, about, to_columns(row))
 
 
 async def has_pending(connection: AsyncConnection, about: str) -> bool:
     """Whether a change to this thing still lacks its entry in the log."""
-    return bool(await connection.scalar(sa.select(sa.exists().where(_pending.c.about == about))))
+    return await PENDING.has(connection, about)

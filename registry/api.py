@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import PlainTextResponse, Response
-from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.canonical import parse_json
-from exchange.identifiers import parse_member_id, parse_service_id, parse_subsystem_id
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
-from exchange.web import problem_responses, require_strict_json
+from exchange.web import problem_responses
 from registry import forms, store
+from registry.callers import AUTHORITY, Actor, require_actor
 from registry.change import Verb
-from registry.model import Entity, Kind, Member, ServiceEntry, SharingClass, Status, parse_entity
-from registry.publish import Publisher
-from registry.registrar import Registrar
+from registry.desk import TheDesk
+from registry.filings.model import owner_of
+from registry.model import RightSide
+from registry.repeat import RepeatableRoute
 from registry.store import StoredRight
 
 MAX_PAGE = 200
-PUBLIC_CLASS = "GOV"
 SNAPSHOT_MEDIA_TYPE = "application/jose"
 
 _WRITE = ("malformed-request", "unauthenticated", "forbidden", "not-found", "conflict", "audit-unavailable", "overloaded")
 _READ = ("malformed-request", "unauthenticated", "forbidden")
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """登记窗口. What the endpoints work with; made once at the start."""
-
-    instance: str
-    registrar: Registrar
-    publisher: Publisher
-    engine: AsyncEngine
-
-
-def desk(request: Request) -> Desk:
-    """FastAPI dependency: what the process works with."""
-    found: Desk = request.app.state.desk
-    return found
-
-
-TheDesk = Annotated[Desk, Depends(desk)]
 TheRegistrar = Annotated[Person, Depends(require_role(Role.REGISTRAR))]
 TheReader = Annotated[Person, Depends(require_role(Role.REGISTRAR, Role.INTEGRATOR, Role.AUDITOR))]
 Collection = Literal["members", "subsystems", "gateways", "services", "purposes"]
@@ -55,7 +35,9 @@ RightId = Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")]
 After = Annotated[str, Query(max_length=324, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
-router = APIRouter(dependencies=[Depends(require_strict_json)])
+Suspender = Annotated[Actor, Depends(require_actor(*AUTHORITY, Role.INTEGRATOR, machines=True))]
+
+router = APIRouter(route_class=RepeatableRoute)
 
 
 # --- the snapshot: open to everybody, since it is signed and holds no secret
@@ -80,6 +62,9 @@ async def show_part(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], hel
 # --- rights
 
 
+_MOVED: dict[str, Any] = {"tags": ["rights"], "response_model": forms.RightView, "responses": problem_responses(*_WRITE)}
+
+
 @router.post(
     "/rights",
     status_code=201,
@@ -89,7 +74,7 @@ async def show_part(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], hel
 )
 async def register_right(form: forms.RightForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
     """Register an access right that provider and consumer have signed."""
-    return _right(await held.registrar.register_right(form.document, form.grant, form.acceptance, person.account))
+    return _right(await held.rights.register(form.document, form.grant, form.acceptance, person.account))
 
 
 @router.get("/rights", tags=["rights"], response_model=forms.RightPage, responses=problem_responses(*_READ))
@@ -124,79 +109,29 @@ async def show_right(right_id: RightId, held: TheDesk, _reader: TheReader) -> di
 )
 async def revoke_right(right_id: RightId, form: forms.CauseForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
     """Revoke a right for good: when this answers, nothing is released on it any more."""
-    return _right(await held.registrar.revoke_right(right_id, form.cause, person.account))
+    return _right(await held.rights.revoke(right_id, form.cause, person.account))
+
+
+@router.post(
+    "/rights/{right_id}/suspension", tags=["rights"], response_model=forms.RightView, responses=problem_responses(*_WRITE)
+)
+async def suspend_right(right_id: RightId, form: forms.RightSuspensionForm, held: TheDesk, actor: Suspender) -> dict[str, Any]:
+    """Suspend a right for one's own side: when this answers, nothing is released on it until every side has lifted."""
+    side = _side(await held.rights.find(right_id), form.side, actor)
+    return _right(await held.rights.suspend(right_id, side, form.reason, actor.name))
+
+
+@router.post("/rights/{right_id}/lifting", **_MOVED)
+async def lift_right(right_id: RightId, form: forms.SideForm, held: TheDesk, actor: Suspender) -> dict[str, Any]:
+    """End one's own side's suspension; the right counts again when no other side has suspended it."""
+    side = _side(await held.rights.find(right_id), form.side, actor)
+    return _right(await held.rights.lift(right_id, side, actor.name))
 
 
 # --- members, subsystems, gateways, purposes, services
 
 
-_ADDED: dict[str, Any] = {
-    "status_code": 201,
-    "tags": ["entries"],
-    "response_model": forms.EntryView,
-    "responses": problem_responses(*_WRITE),
-}
 _CHANGED: dict[str, Any] = {"tags": ["entries"], "response_model": forms.EntryView, "responses": problem_responses(*_WRITE)}
-
-
-@router.post("/members", **_ADDED)
-async def register_member(form: forms.MemberForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Admit a member."""
-    return await _register(held, person, Kind.MEMBER, form)
-
-
-@router.put("/members", **_CHANGED)
-async def amend_member(form: forms.MemberAmendment, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Change a member's names, or whether it is restricted."""
-    return await _amend(held, person, Kind.MEMBER, form, form.revision)
-
-
-@router.post("/subsystems", **_ADDED)
-async def register_subsystem(form: forms.SubsystemForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Register a system of a member."""
-    return await _register(held, person, Kind.SUBSYSTEM, form)
-
-
-@router.put("/subsystems", **_CHANGED)
-async def amend_subsystem(form: forms.SubsystemAmendment, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Change a system's names."""
-    return await _amend(held, person, Kind.SUBSYSTEM, form, form.revision)
-
-
-@router.post("/gateways", **_ADDED)
-async def register_gateway(form: forms.GatewayForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Register a gateway."""
-    return await _register(held, person, Kind.GATEWAY, form)
-
-
-@router.put("/gateways", **_CHANGED)
-async def amend_gateway(form: forms.GatewayAmendment, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Change a gateway's names."""
-    return await _amend(held, person, Kind.GATEWAY, form, form.revision)
-
-
-@router.post("/purposes", **_ADDED)
-async def register_purpose(form: forms.PurposeForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Register a purpose."""
-    return await _register(held, person, Kind.PURPOSE, form)
-
-
-@router.put("/purposes", **_CHANGED)
-async def amend_purpose(form: forms.PurposeAmendment, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Change a purpose's names."""
-    return await _amend(held, person, Kind.PURPOSE, form, form.revision)
-
-
-@router.post("/services", **_ADDED)
-async def register_service(form: forms.ServiceForm, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Register a data set that a subsystem offers."""
-    return await _register(held, person, Kind.SERVICE, form)
-
-
-@router.put("/services", **_CHANGED)
-async def amend_service(form: forms.ServiceAmendment, held: TheDesk, person: TheRegistrar) -> dict[str, Any]:
-    """Change a data set; when this answers, nothing is released on how it was before."""
-    return await _amend(held, person, Kind.SERVICE, form, form.revision)
 
 
 @router.get("/{collection}", tags=["entries"], response_model=forms.EntryPage, responses=problem_responses(*_READ))
@@ -211,11 +146,14 @@ async def list_entries(
 
 @router.post("/{collection}/{identifier:path}/suspension", **_CHANGED)
 async def suspend(
-    collection: Collection, identifier: InPath, form: forms.CauseForm, held: TheDesk, person: TheRegistrar
+    collection: Collection, identifier: InPath, form: forms.CauseForm, held: TheDesk, actor: Suspender
 ) -> dict[str, Any]:
-    """Suspend an entry: when this answers, nothing is released that stands on it."""
+    """Suspend an entry: when this answers, nothing is released that stands on it. A member may do so to what is its own."""
     kind = forms.COLLECTIONS[collection]
-    return forms.entry_view(await held.registrar.move(kind, identifier, Verb.SUSPEND, form.cause, person.account))
+    owner = owner_of(kind, identifier)
+    if not (actor.has(*AUTHORITY) or (owner is not None and actor.speaks_for(owner))):
+        raise Problem("forbidden", "the authority suspends, or a member what is its own")
+    return forms.entry_view(await held.registrar.move(kind, identifier, Verb.SUSPEND, form.cause, actor.name))
 
 
 @router.post("/{collection}/{identifier:path}/lifting", **_CHANGED)
@@ -225,32 +163,19 @@ async def lift(collection: Collection, identifier: InPath, held: TheDesk, person
     return forms.entry_view(await held.registrar.move(kind, identifier, Verb.LIFT, None, person.account))
 
 
-# --- from forms to entities
-
-
-async def _register(held: Desk, person: Person, kind: Kind, form: BaseModel) -> dict[str, Any]:
-    return forms.entry_view(await held.registrar.register(entity_of(kind, form, held.instance), kind, person.account))
-
-
-async def _amend(held: Desk, person: Person, kind: Kind, form: BaseModel, revision: int) -> dict[str, Any]:
-    entity = entity_of(kind, form, held.instance)
-    return forms.entry_view(await held.registrar.amend(entity, kind, revision, person.account))
-
-
-def entity_of(kind: Kind, form: BaseModel, instance: str) -> Entity:
-    """The active entity of a form. Raises `malformed-request` for an identifier or terms that cannot be."""
-    try:
-        entity = parse_entity(kind, {**form.model_dump(), "status": Status.ACTIVE.value})
-    except ValueError as error:
-        raise Problem("malformed-request", str(error)) from None
-    parse = {Kind.MEMBER: parse_member_id, Kind.SUBSYSTEM: parse_subsystem_id, Kind.SERVICE: parse_service_id}.get(kind)
-    if parse is not None and (str(parse(entity.id)) != entity.id or not entity.id.startswith(f"{instance}/")):
-        raise Problem("malformed-request", f"the identifier is not in its plain form, or not of {instance}")
-    if isinstance(entity, Member) and not entity.restricted and parse_member_id(entity.id).member_class != PUBLIC_CLASS:
-        raise Problem("malformed-request", f"a member of another class than {PUBLIC_CLASS} is restricted")
-    if isinstance(entity, ServiceEntry) and entity.sharing_class is not SharingClass.UNCONDITIONAL and not entity.sharing_terms:
-        raise Problem("malformed-request", "a data set that is not shared freely says on which conditions, or why not at all")
-    return entity
+def _side(stored: StoredRight, wanted: str | None, actor: Actor) -> RightSide:
+    """The side that somebody acts for. Raises `not-found` for a stranger, `malformed-request` where it must be said."""
+    right = stored.signed.right
+    members = {RightSide.CONSUMER: right.consumer, RightSide.PROVIDER: right.service.rpartition("/")[0]}
+    sides = [side for side, system in members.items() if actor.speaks_for(system.rpartition("/")[0])]
+    sides += [RightSide.AUTHORITY] if actor.has(*AUTHORITY) else []
+    if not sides:
+        raise Problem("not-found", "no such right")
+    if wanted is not None and wanted not in sides:
+        raise Problem("forbidden", "you do not act for that side")
+    if wanted is None and len(sides) > 1:
+        raise Problem("malformed-request", f"say for which side: {', '.join(sides)}")
+    return RightSide(wanted or sides[0])
 
 
 def _right(stored: StoredRight) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,10 +27,16 @@ from registry import api, store
 from registry.announce import BusAnnouncer
 from registry.bootstrap import read_bootstrap
 from registry.config import Settings
-from registry.keeper import Keeper
+from registry.desk import Desk
+from registry.filings import api as filings_api
+from registry.filings.office import FilingOffice
+from registry.journal import Journal
+from registry.keeper import Keeper, Work
 from registry.ledger import Ledger
 from registry.publish import Publisher
 from registry.registrar import Registrar
+from registry.repeat import remove_old_calls
+from registry.right_book import RightBook
 from registry.snapshot import Authorities
 from registry.titles import TitleCourier
 
@@ -40,10 +47,9 @@ log = get_logger(__name__)
 class _Parts:
     """What the process consists of."""
 
-    engine: AsyncEngine
+    desk: Desk
+    filings: FilingOffice
     ledger: Ledger
-    registrar: Registrar
-    publisher: Publisher
     keeper: Keeper
     announcer: BusAnnouncer
     http: httpx2.AsyncClient
@@ -61,7 +67,7 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(parts.engine.dispose)
+            stack.push_async_callback(parts.desk.engine.dispose)
             stack.push_async_callback(parts.http.aclose)
             await parts.ledger.open()
             stack.push_async_callback(parts.ledger.close)
@@ -72,7 +78,7 @@ def build(
             yield
 
     async def ready() -> bool:
-        return parts.registrar.is_ready and parts.ledger.available and await _database_answers(parts.engine)
+        return parts.desk.registrar.is_ready and parts.ledger.available and await _database_answers(parts.desk.engine)
 
     app = create_app(
         "Yitong registry",
@@ -80,7 +86,8 @@ def build(
         lifespan=lifespan,
         ready=ready,
     )
-    app.state.desk = api.Desk(settings.instance, parts.registrar, parts.publisher, parts.engine)
+    app.state.desk = parts.desk
+    app.state.filings = parts.filings
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -89,6 +96,7 @@ def build(
         client=parts.http,
     )
     app.state.keeper = parts.keeper
+    app.include_router(filings_api.router)
     app.include_router(api.router)
     return app
 
@@ -120,13 +128,38 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         fetch_keys=fetch_keys,
         bootstrap=read_bootstrap(settings.bootstrap_file, settings.instance) if settings.bootstrap_file else None,
     )
+    rights = RightBook(engine, registrar, ledger, clock, fetch_keys=registrar.fetch_keys)
+    journal = Journal(engine, ledger)
+    filings = FilingOffice(
+        engine,
+        registrar,
+        journal,
+        clock,
+        settings.instance,
+        checker=_checker(settings.conformance_key_file),
+        needs_report=settings.conformance_required,
+        grace_days=settings.deprecation_days,
+    )
+    chores: dict[str, Work] = {
+        "journal": journal.flush,
+        "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
+        "grace-periods": filings.end_graces,
+        "repeatable-calls": lambda: remove_old_calls(engine, clock.now()),
+    }
     keeper = Keeper(
         registrar,
-        TitleCourier(engine, identity, key, lambda: publisher.version),
+        lambda: registrar.start(rights.adopt_fences),
+        chores,
         poll_seconds=settings.poll_seconds,
         resign_seconds=settings.resign_seconds,
     )
-    return _Parts(engine, ledger, registrar, publisher, keeper, announcer, http)
+    desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
+    return _Parts(desk, filings, ledger, keeper, announcer, http)
+
+
+def _checker(file: Path | None) -> VerifyKey | None:
+    """Raises ValueError for a file that holds no key."""
+    return None if file is None else VerifyKey.from_jwk(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _authorities(settings: Settings) -> Authorities:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 from registry import forms
-from registry.api import entity_of
+from registry.entities import entity_of
 from registry.model import Kind, Registered
 
 MAX_FILE_BYTES = 1_048_576

@@ -119,9 +119,9 @@ def amended(before: Registered, entity: Entity, revision: int) -> Registered:
 def _require_version(before: ServiceEntry, after: ServiceEntry) -> None:
     """Items and facts change with a new version only: a record names the version that it was made by."""
     same = (before.items, before.fact_entries, before.subject_kind) == (after.items, after.fact_entries, after.subject_kind)
-    expected = before.schema_version if same else before.schema_version + 1
-    if after.schema_version != expected:
-        raise Problem("conflict", f"this data set must have schema version {expected}")
+    following = before.schema_version + 1
+    if after.schema_version != following and not (same and after.schema_version == before.schema_version):
+        raise Problem("conflict", f"this data set must have schema version {following}")
 
 
 def narrows(before: Entity, after: Entity) -> bool:

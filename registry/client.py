@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
-from exchange.canonical import canonical, parse_json
-from exchange.problem import PROBLEMS, Problem
+from exchange.clock import Clock
+from registry.conformance import document_digest, sign_report, verify_report
 from registry.describe import describe_service
+from registry.filings.calls import FilingCalls
 from registry.model import (
     FULL,
     MASKED,
@@ -31,16 +32,19 @@ from registry.model import (
 from registry.reading import Snapshot, SnapshotReader
 from registry.rights import parse_right, right_id, sign_right
 from registry.source import SnapshotSource
+from registry.wire import Credential, Machine, Wire
 
 __all__ = [
     "FULL",
     "MASKED",
     "AccessRight",
+    "Credential",
     "EventForm",
     "FactEntry",
     "Gateway",
     "ItemEntry",
     "KeyEntry",
+    "Machine",
     "Member",
     "Purpose",
     "RegistryClient",
@@ -53,78 +57,53 @@ __all__ = [
     "SubjectKind",
     "Subsystem",
     "describe_service",
+    "document_digest",
     "parse_right",
     "right_id",
+    "sign_report",
     "sign_right",
+    "verify_report",
 ]
-
-_TIMEOUT_SECONDS: Final = 10.0
-_MAX_ANSWER_BYTES: Final = 33_554_432
 
 
 class RegistryClient:
-    """登记客户端. The registrar's and the readers' calls; each with a person's access token. Raises Problem as answered."""
+    """登记客户端. Calls with a person's access token or a Machine that signs. Raises Problem as answered."""
 
-    def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
+    def __init__(self, url: str, http: httpx2.AsyncClient, clock: Clock | None = None) -> None:
         """`url` is the registry's base URL."""
-        self._url, self._http = url.rstrip("/"), http
+        self._wire = Wire(url, http, clock)
+        self.filings = FilingCalls(self._wire)
 
-    async def register(self, token: str, collection: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Add an entry to `members`, `subsystems`, `gateways`, `purposes` or `services`."""
-        return await self._send("POST", f"/{collection}", token, entry)
-
-    async def amend(self, token: str, collection: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Change an entry; `entry` holds the `revision` that was read. Raises `conflict` if there is a newer one."""
-        return await self._send("PUT", f"/{collection}", token, entry)
-
-    async def list(self, token: str, collection: str, *, after: str = "", limit: int = 100, **wanted: str) -> dict[str, Any]:
+    async def list(self, who: Credential, collection: str, *, after: str = "", limit: int = 100, **wanted: str) -> dict[str, Any]:
         """A page: `entries` (or `rights`, which may be of one `consumer` or `service`) and `next`."""
-        query = "&".join(
-            f"{name}={quote(str(value), safe='')}" for name, value in {"after": after, "limit": limit, **wanted}.items()
-        )
-        return await self._send("GET", f"/{collection}?{query}", token)
+        return await self._wire.get(who, f"/{collection}", after=after, limit=limit, **wanted)
 
-    async def suspend(self, token: str, collection: str, identifier: str, cause: str) -> dict[str, Any]:
+    async def suspend(self, who: Credential, collection: str, identifier: str, cause: str) -> dict[str, Any]:
         """Suspend an entry: nothing is released that stands on it once this has returned."""
-        return await self._send("POST", f"/{collection}/{quote(identifier)}/suspension", token, {"cause": cause})
+        return await self._wire.send(who, "POST", f"/{collection}/{quote(identifier)}/suspension", {"cause": cause})
 
-    async def lift(self, token: str, collection: str, identifier: str) -> dict[str, Any]:
+    async def lift(self, who: Credential, collection: str, identifier: str) -> dict[str, Any]:
         """End a suspension."""
-        return await self._send("POST", f"/{collection}/{quote(identifier)}/lifting", token)
+        return await self._wire.send(who, "POST", f"/{collection}/{quote(identifier)}/lifting")
 
-    async def register_right(self, token: str, document: Mapping[str, Any], grant: str, acceptance: str) -> dict[str, Any]:
+    async def register_right(self, who: Credential, document: Mapping[str, Any], grant: str, acceptance: str) -> dict[str, Any]:
         """Register a right that provider (`grant`) and consumer (`acceptance`) have signed with `sign_right`."""
-        return await self._send("POST", "/rights", token, {"document": dict(document), "grant": grant, "acceptance": acceptance})
+        body = {"document": dict(document), "grant": grant, "acceptance": acceptance}
+        return await self._wire.send(who, "POST", "/rights", body)
 
-    async def find_right(self, token: str, identifier: str) -> dict[str, Any]:
+    async def find_right(self, who: Credential, identifier: str) -> dict[str, Any]:
         """One right with both its signatures. Raises `not-found`."""
-        return await self._send("GET", f"/rights/{quote(identifier)}", token)
+        return await self._wire.get(who, f"/rights/{quote(identifier)}")
 
-    async def revoke_right(self, token: str, identifier: str, cause: str) -> dict[str, Any]:
+    async def suspend_right(self, who: Credential, identifier: str, reason: str, side: str | None = None) -> dict[str, Any]:
+        """Suspend a right for one's own side: nothing is released on it once this has returned."""
+        body = {"reason": reason, "side": side}
+        return await self._wire.send(who, "POST", f"/rights/{quote(identifier)}/suspension", body)
+
+    async def lift_right(self, who: Credential, identifier: str, side: str | None = None) -> dict[str, Any]:
+        """End one's own side's suspension."""
+        return await self._wire.send(who, "POST", f"/rights/{quote(identifier)}/lifting", {"side": side})
+
+    async def revoke_right(self, who: Credential, identifier: str, cause: str) -> dict[str, Any]:
         """Revoke a right: nothing is released on it once this has returned."""
-        return await self._send("POST", f"/rights/{quote(identifier)}/revocation", token, {"cause": cause})
-
-    async def _send(self, method: str, path: str, token: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        content = b"" if body is None else canonical(dict(body))
-        headers = {"authorization": f"Bearer {token}", **({"content-type": "application/json"} if content else {})}
-        try:
-            answer = await self._http.request(
-                method, self._url + path, headers=headers, content=content, timeout=_TIMEOUT_SECONDS
-            )
-        except httpx2.HTTPError as error:
-            raise Problem("registry-stale", reason=f"the registry cannot be reached: {type(error).__name__}") from None
-        document = _object(answer)
-        if not answer.is_success:
-            code = str(document.get("code"))
-            raise Problem(
-                code if code in PROBLEMS else "internal", str(document.get("detail", "")), reason=f"status {answer.status_code}"
-            )
-        return document
-
-
-def _object(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        document = parse_json(answer.content, max_bytes=_MAX_ANSWER_BYTES)
-    except Problem:
-        document = None
-    return document if isinstance(document, dict) else {}
+        return await self._wire.send(who, "POST", f"/rights/{quote(identifier)}/revocation", {"cause": cause})

@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     """The log's verifier key (C2SP signed-note), one line."""
     bootstrap_file: Path | None = None
     """JSON of the first members, systems, gateways, purposes and services; read on the very first start only."""
+    conformance_key_file: Path | None = None
+    """Public JWK of the checker whose reports let data sets be published; without it none can be."""
+    conformance_required: bool = True
+    """Whether a data set is published with a passing report only; off in a sandbox, where reports are made."""
+    deprecation_days: int = 90
+    """The least notice, in days, before something that is published may end."""
     oidc_issuer: str
     """`iss` of people's access tokens."""
     oidc_jwks_url: str

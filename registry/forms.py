@@ -21,7 +21,6 @@ Cause = Annotated[str, Field(min_length=1, max_length=128, pattern=_LINE, descri
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=324)]
-Revision = Annotated[int, Field(ge=1, description="The revision that was read; another one is a conflict")]
 EventType = Annotated[str, Field(max_length=128, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$")]
 Mask = Literal["name", "names", "id", "phone", "address", "bank", "tail4", "year", "email", "totals", "count", "hide"]
 
@@ -95,40 +94,22 @@ class ServiceForm(_Strict):
     events: Annotated[list[EventType], Field(max_length=MAX_EVENTS)] = []
 
 
-class MemberAmendment(MemberForm):
-    """政务部门变更. The whole entry as it shall be."""
-
-    revision: Revision
-
-
-class SubsystemAmendment(SubsystemForm):
-    """业务系统变更. The whole entry as it shall be."""
-
-    revision: Revision
-
-
-class GatewayAmendment(GatewayForm):
-    """交换网关变更. The whole entry as it shall be."""
-
-    revision: Revision
-
-
-class PurposeAmendment(PurposeForm):
-    """使用目的变更. The whole entry as it shall be."""
-
-    revision: Revision
-
-
-class ServiceAmendment(ServiceForm):
-    """共享服务变更. The whole entry as it shall be; other items or facts need the next schema version."""
-
-    revision: Revision
-
-
 class CauseForm(_Strict):
     """停用或撤销事由. Why."""
 
     cause: Cause
+
+
+class SideForm(_Strict):
+    """暂停方. For which side of the right one acts; needed only by those who act for two."""
+
+    side: Literal["consumer", "provider", "authority"] | None = None
+
+
+class RightSuspensionForm(SideForm):
+    """授权暂停. Why; the other sides read it."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class RightForm(_Strict):
@@ -161,6 +142,7 @@ class RightView(BaseModel):
     id: str
     status: str
     cause: str | None
+    suspended_by: list[str]
     registered_at: str
     document: dict[str, Any]
     grant: str
@@ -191,6 +173,7 @@ def right_view(stored: StoredRight, right_document: dict[str, Any]) -> dict[str,
         "id": signed.right.id,
         "status": stored.status.value,
         "cause": stored.cause,
+        "suspended_by": sorted(side.value for side in stored.suspended_by),
         "registered_at": rfc3339(signed.registered_at),
         "document": right_document,
         "grant": signed.grant,

@@ -1,10 +1,10 @@
-"""What the registry does by itself: start until it has started, fetch keys, carry on, sign anew, tell identity the titles."""
+"""What the registry does by itself: start until it has started, fetch keys, carry on, sign anew, and the chores."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from exchange.log import get_logger
 from exchange.problem import Problem
 from registry.registrar import Registrar
-from registry.titles import TitleCourier
 
 _DICE = secrets.SystemRandom()
 _JITTER = 0.2
@@ -26,9 +25,11 @@ Work = Callable[[], Awaitable[None]]
 class Keeper:
     """值守. One task; whatever fails is tried again in the next round, and nothing that fails keeps the rest from being done."""
 
-    def __init__(self, registrar: Registrar, titles: TitleCourier, *, poll_seconds: float, resign_seconds: float) -> None:
-        """A round begins every `poll_seconds`, or when somebody calls `wake`."""
-        self._registrar, self._titles = registrar, titles
+    def __init__(
+        self, registrar: Registrar, start: Work, chores: Mapping[str, Work], *, poll_seconds: float, resign_seconds: float
+    ) -> None:
+        """A round begins every `poll_seconds`, or when somebody calls `wake`; `chores` are what it does besides, in order."""
+        self._registrar, self._start, self._chores = registrar, start, chores
         self._poll_seconds, self._resign_seconds = poll_seconds, resign_seconds
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -71,12 +72,12 @@ class Keeper:
         return self._resign_seconds * _DICE.uniform(1 - _JITTER, 1 + _JITTER)
 
     async def _round(self) -> None:
-        if not self._registrar.has_started and not await self._try("start", self._registrar.start):
+        if not self._registrar.has_started and not await self._try("start", self._start):
             return
         for name, work in (
             ("carry-on", self._registrar.carry_on),
             ("keys", self._registrar.refresh_keys),
-            ("titles", self._titles.deliver),
+            *self._chores.items(),
         ):
             await self._try(name, work)
 

@@ -77,10 +77,11 @@ class Ledger:
 
     async def record_change(self, what: str, after: Mapping[str, Any], *, number: int, by: str, at_ms: int) -> None:
         """The entry of a change: `what` in a few words, `number` as the registry counts it. Raises `audit-unavailable`."""
-        body, blind = _body({"after": dict(after), "by": by})
-        digest = b64url(sha256(canonical(dict(after))))
-        leaf = make_config_leaf(at_ms=at_ms, what=what, version=number, digest=digest, body_commit=commit_body(body, blind))
-        await self._entries.append(EntryRow(Heading(EntryKind.CONFIG, at_ms), Content(leaf, body, blind)))
+        await self._entries.append(change_entry(what, after, number=number, by=by, at_ms=at_ms))
+
+    async def append(self, entry: EntryRow) -> None:
+        """Any entry that was made before. Raises `audit-unavailable`."""
+        await self._entries.append(entry)
 
     async def record_right(
         self,
@@ -111,13 +112,21 @@ class Ledger:
         )
         await self._entries.append(EntryRow(heading, Content(leaf, body, blind)))
 
-    async def find_fences(self, kind: str, grounds: Sequence[str]) -> dict[str, str]:
-        """Those of the grounds that stand withdrawn, with the first cause of each. Raises `audit-unavailable`."""
-        found: dict[str, str] = {}
+    async def find_fences(self, kind: str, grounds: Sequence[str]) -> dict[str, list[str]]:
+        """Those of the grounds that stand withdrawn, with the causes of each, oldest first. Raises `audit-unavailable`."""
+        found: dict[str, list[str]] = {}
         for start in range(0, len(grounds), FENCE_BATCH):
             for fence in await self._fence.find_fences(GroundKind(kind), grounds[start : start + FENCE_BATCH]):
-                found.setdefault(fence.ground, fence.cause)
+                found.setdefault(fence.ground, []).append(fence.cause)
         return found
+
+
+def change_entry(what: str, after: Mapping[str, Any], *, number: int, by: str, at_ms: int) -> EntryRow:
+    """The entry of a change: the leaf has `what` and a digest of what is so `after` it, the body the rest."""
+    body, blind = _body({"after": dict(after), "by": by})
+    digest = b64url(sha256(canonical(dict(after))))
+    leaf = make_config_leaf(at_ms=at_ms, what=what, version=number, digest=digest, body_commit=commit_body(body, blind))
+    return EntryRow(Heading(EntryKind.CONFIG, at_ms), Content(leaf, body, blind))
 
 
 def _body(members: Mapping[str, Any]) -> tuple[bytes, bytes]:

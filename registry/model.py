@@ -38,7 +38,11 @@ _MAY_PAUSE: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {Status.ACTIVE: frozenset({Status.SUSPENDED}), Status.SUSPENDED: frozenset({Status.ACTIVE}), Status.REVOKED: frozenset()}
 )
 _MAY_END: Mapping[Status, frozenset[Status]] = MappingProxyType(
-    {Status.ACTIVE: frozenset({Status.REVOKED}), Status.SUSPENDED: frozenset(), Status.REVOKED: frozenset()}
+    {
+        Status.ACTIVE: frozenset({Status.SUSPENDED, Status.REVOKED}),
+        Status.SUSPENDED: frozenset({Status.ACTIVE, Status.REVOKED}),
+        Status.REVOKED: frozenset(),
+    }
 )
 MOVES: Mapping[Kind, Mapping[Status, frozenset[Status]]] = MappingProxyType(
     {
@@ -55,6 +59,14 @@ MOVES: Mapping[Kind, Mapping[Status, frozenset[Status]]] = MappingProxyType(
 def is_allowed_move(kind: Kind, before: Status, after: Status) -> bool:
     """Whether an entry of `kind` may go from `before` to `after`."""
     return after in MOVES[kind][before]
+
+
+class RightSide(StrEnum):
+    """暂停方. Who can suspend a right, each for itself; the names are the causes under which it is fenced."""
+
+    CONSUMER = "consumer"
+    PROVIDER = "provider"
+    AUTHORITY = "authority"
 
 
 class SubjectKind(StrEnum):
@@ -195,7 +207,9 @@ class AccessRight:
     """共享授权. What one subsystem may ask of one service; immutable, named by the hash of its document.
 
     `items` gives the form of each (FULL | MASKED), `facts` the arguments that are allowed (none for a fact without a
-    parameter), `hours` minutes of the day in China time from the first to before the second. Instants are unix seconds.
+    parameter), `hours` minutes of the day in China time from the first to before the second. `requests_a_day` and
+    `subjects_a_day` (different ones) are counted by the audit's fence; the largest number of the format stands for no limit.
+    Instants are unix seconds.
     """
 
     id: str

@@ -20,16 +20,19 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from registry import store
 from registry.change import Change, Stage, Verb, amended, keep, moved, narrows
+from registry.filings import store as filings
+from registry.filings.model import FilingState, Step
 from registry.ledger import Ledger
-from registry.model import Entity, KeyEntry, Kind, Purpose, Registered, SignedRight, Status, ground_of, parent_of
+from registry.model import Entity, KeyEntry, Kind, Registered, SignedRight, Status, ground_of, parent_of
 from registry.publish import Publisher
 from registry.reading import parse_key_entry
-from registry.rights import Surroundings, parse_right, require_valid, signing_key_of, verify_right_signature
+from registry.rights import parse_right
 from registry.snapshot import GATEWAYS, MEMBERS
-from registry.store import StoredRight
 
 ITSELF = "registry"
 RIGHTS_PAGE = 5000
+ARCHIVED = "archived"
+_STEPS = {Verb.SUSPEND: Step.SUSPEND, Verb.LIFT: Step.LIFT}
 _WITHDRAWABLE = (Kind.MEMBER, Kind.SUBSYSTEM, Kind.GATEWAY, Kind.SERVICE, Kind.PURPOSE)
 
 log = get_logger(__name__)
@@ -71,112 +74,80 @@ class Registrar:
 
     # --- changes
 
-    async def register(self, entity: Entity, kind: Kind, actor: str) -> Registered:
-        """Add an entry. Repeating it changes nothing.
+    async def publish(self, entity: Entity, kind: Kind, filing: int, actor: str) -> Registered:
+        """Make an approved filing count: a new entry, or the next version of one, with the status of the one before.
 
-        Raises `conflict` if the identifier is taken by something else, `not-found` if what it belongs to is not registered,
-        `audit-unavailable`.
+        Raises `not-found` if what it belongs to is not registered, `conflict` (see `amended`), `audit-unavailable`.
         """
-        async with self._alone():
+        async with self.alone():
             async with self._engine.connect() as connection:
                 before = await store.find_entry(connection, kind, entity.id)
                 parent = parent_of(kind, entity.id)
                 orphan = parent is not None and await store.find_entry(connection, *parent) is None
-            if before is not None:
-                if before.entity != entity:
-                    raise Problem("conflict", f"this {kind} is registered already", revision=before.revision)
-                return before
             if orphan and parent is not None:
                 raise Problem("not-found", f"the {parent[0]} that it belongs to is not registered")
-            registered = Registered(kind, entity, 1)
-            await self._change(Verb.REGISTER, registered, actor)
-            return registered
-
-    async def amend(self, entity: Entity, kind: Kind, revision: int, actor: str) -> Registered:
-        """Change an entry of `revision`; its status stays.
-
-        Raises `not-found`, `conflict` (see `amended`), `audit-unavailable`.
-        """
-        async with self._alone():
-            before = await self._find(kind, entity.id)
-            after = amended(before, entity, revision)
-            if after.entity != before.entity:
-                floor = await self._publisher.next_version() if narrows(before.entity, after.entity) else None
-                await self._change(Verb.AMEND, after, actor, floor=floor)
+            if before is None:
+                after = Registered(kind, entity, 1)
+                await self._change(Verb.REGISTER, after, actor, filing=filing)
                 return after
-            return before
+            if before.entity.status is not Status.ACTIVE:
+                raise Problem("conflict", f"this {kind} is {before.cause}: no new version of it can be published")
+            after = amended(before, entity, before.revision)
+            floor = await self._publisher.next_version() if narrows(before.entity, after.entity) else None
+            await self._change(Verb.AMEND, after, actor, floor=floor, filing=filing)
+            return after
 
     async def move(self, kind: Kind, identifier: str, verb: Verb, cause: str | None, actor: str) -> Registered:
         """Suspend an entry for a cause, or lift that. Repeating it changes nothing.
 
         Raises `not-found`, `conflict` for a move that is not allowed, `audit-unavailable`.
         """
-        async with self._alone():
+        async with self.alone():
             before = await self._find(kind, identifier)
             after = moved(before, verb, cause)
             if after is None:
                 return before
+            if verb is Verb.LIFT:
+                await self._require_not_archived(kind, identifier)
             await self._change(verb, after, actor, cause=cause or before.cause)
             return after
 
-    async def register_right(self, document: Mapping[str, Any], grant: str, acceptance: str, actor: str) -> StoredRight:
-        """Add a right that provider and consumer have signed. Repeating it changes nothing.
+    async def archive(self, kind: Kind, identifier: str, reason: str, actor: str) -> None:
+        """End an entry for good. Repeating it changes nothing.
 
-        Raises `malformed-request`, `unknown-service`, `sharing-refused` (see `require_valid`), `signature-invalid`,
-        `conflict` if it was revoked before, `audit-unavailable`.
+        Raises `not-found`, `conflict` while something that belongs to it is in force, `audit-unavailable`.
         """
-        right, raw = parse_right(document)
-        async with self._alone():
+        async with self.alone():
+            before = await self._find(kind, identifier)
             async with self._engine.connect() as connection:
-                known = await store.find_right(connection, right.id)
-                around = await self._surroundings(connection, right.consumer, right.service, right.purposes)
-            if known is not None:
-                if known.status is Status.REVOKED:
-                    raise Problem("conflict", "this right was revoked; a new one needs new signatures on a new document")
-                return known
-            require_valid(document, right, around)
-            signed = SignedRight(right, raw, grant, acceptance, int(around.now))
-            await self._require_signed(signed)
-            body = {
-                "document": dict(document),
-                "grant": grant,
-                "acceptance": acceptance,
-                "registered_at": signed.registered_at,
-                "service": right.service,
-            }
-            await self._carry_out(
-                await self._open(Change(Verb.REGISTER, Kind.RIGHT, right.id, actor, self._clock.now_ms(), body=body))
-            )
-            return StoredRight(signed, Status.ACTIVE, None)
+                if await store.has_active_children(connection, kind, identifier):
+                    raise Problem("conflict", "something that belongs to it is in force: archive that first")
+            if before.entity.status is Status.SUSPENDED and before.cause == ARCHIVED:
+                return
+            entity = replace(before.entity, status=Status.SUSPENDED)
+            after = Registered(kind, entity, before.revision + 1, ARCHIVED)
+            await self._change(Verb.SUSPEND, after, actor, cause=ARCHIVED, reason=reason)
 
-    async def revoke_right(self, identifier: str, cause: str, actor: str) -> StoredRight:
-        """Revoke a right: no release stands on it once this has returned. Repeating it changes nothing.
-
-        Raises `not-found`, `audit-unavailable`.
-        """
-        async with self._alone():
-            async with self._engine.connect() as connection:
-                known = await store.find_right(connection, identifier)
-            if known is None:
-                raise Problem("not-found", "no such right")
-            if known.status is Status.REVOKED:
-                return known
-            body = {"service": known.signed.right.service}
-            change = Change(Verb.REVOKE, Kind.RIGHT, identifier, actor, self._clock.now_ms(), cause=cause, body=body)
-            await self._carry_out(await self._open(change))
-            return StoredRight(known.signed, Status.REVOKED, cause)
+    async def _require_not_archived(self, kind: Kind, identifier: str) -> None:
+        async with self._engine.connect() as connection:
+            if await filings.find_standing(connection, kind, identifier) is None:
+                raise Problem("conflict", "it is archived, and does not come back")
 
     # --- what happens by itself
 
-    async def start(self) -> None:
+    async def start(self, *adopters: Callable[[], Awaitable[None]]) -> None:
         """Finish what a crash left, take over what the fence knows and we do not, and publish everything.
+
+        `adopters` take over more of that kind.
 
         Raises `audit-unavailable`, and what the database raises; it may be called again.
         """
-        async with self._alone():
+        async with self.alone():
             if self._bootstrap is not None:
                 await self._load_bootstrap(*self._bootstrap)
             await self._adopt_fences()
+            for adopt in adopters:
+                await adopt()
             await self._publisher.publish()
         self._ready = True
 
@@ -185,14 +156,14 @@ class Registrar:
         async with self._engine.connect() as connection:
             unfinished = await store.load_unfinished(connection)
         if unfinished and not self._turn.locked():
-            async with self._alone():
+            async with self.alone():
                 pass
 
     async def tick(self) -> None:
         """What each minute asks for: rights that have ended leave the snapshot, and the manifest is signed anew."""
         await self._publisher.resign()
         if parts := await self._publisher.find_lapsed_parts():
-            async with self._alone():
+            async with self.alone():
                 await self._publisher.publish(parts)
 
     async def refresh_keys(self) -> None:
@@ -201,13 +172,13 @@ class Registrar:
         for row in rows:
             parse_key_entry(row)
         if await self._is_news(rows):
-            async with self._alone():
+            async with self.alone():
                 await self._take_keys(rows)
 
     # --- the way through
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
+    async def alone(self) -> AsyncIterator[None]:
         """The turn to change something, in this process and among all; what was left halfway is finished first."""
         async with self._turn, store.sole_writer(self._engine):
             async with self._engine.connect() as connection:
@@ -218,11 +189,22 @@ class Registrar:
             yield
 
     async def _change(
-        self, verb: Verb, after: Registered, actor: str, *, cause: str | None = None, floor: int | None = None
+        self,
+        verb: Verb,
+        after: Registered,
+        actor: str,
+        *,
+        cause: str | None = None,
+        floor: int | None = None,
+        filing: int | None = None,
+        reason: str | None = None,
     ) -> None:
-        change = Change(
-            verb, after.kind, after.entity.id, actor, self._clock.now_ms(), cause=cause, body=keep(after), floor=floor
-        )
+        body = keep(after) | {"filing": filing, "reason": reason}
+        change = Change(verb, after.kind, after.entity.id, actor, self._clock.now_ms(), cause=cause, body=body, floor=floor)
+        await self.carry(change)
+
+    async def carry(self, change: Change) -> None:
+        """Make a new change; whoever calls has the turn. Raises `conflict`, `audit-unavailable`."""
         await self._carry_out(await self._open(change))
 
     async def _open(self, change: Change) -> Change:
@@ -283,20 +265,33 @@ class Registrar:
         """The registry's own state and the note of it, in one transaction."""
         async with self._engine.begin() as connection:
             if change.kind is not Kind.RIGHT:
-                applied = await store.save_entry(connection, change.kept())
-            elif change.verb is Verb.REVOKE:
-                applied = await store.revoke_right(connection, change.target, str(change.cause))
+                applied = await self._papers_allow(connection, change) and await store.save_entry(connection, change.kept())
+                if applied:
+                    await self._follow(connection, change)
             else:
-                right, raw = parse_right(change.body["document"])
-                body = change.body
-                signed = SignedRight(right, raw, body["grant"], body["acceptance"], body["registered_at"])
-                applied = await store.add_right(connection, signed)
+                applied = await _apply_to_right(connection, change)
             stage = Stage.APPLIED if applied else Stage.ABANDONED
             await store.note_stage(connection, change.number, stage)
         if not applied:
             log.error("change-does-not-fit", number=change.number, verb=change.verb, kind=change.kind)
             raise Problem("conflict", reason="the entry was changed by somebody who did not have the turn")
         return replace(change, stage=stage)
+
+    async def _papers_allow(self, connection: AsyncConnection, change: Change) -> bool:
+        """Whether the filing that a change rests on, if it does, is still approved; it stays so until the transaction ends."""
+        if (number := change.body.get("filing")) is None:
+            return True
+        filing = await filings.find(connection, number, lock=True)
+        return filing is not None and filing.state is FilingState.APPROVED
+
+    async def _follow(self, connection: AsyncConnection, change: Change) -> None:
+        """The papers of an entry go with it, in the same transaction."""
+        trail = filings.Trail(change.actor, change.at_ms, change.body.get("reason") or change.cause)
+        if (number := change.body.get("filing")) is not None:
+            await filings.publish(connection, number, trail)
+        elif change.verb in _STEPS:
+            step = Step.ARCHIVE if change.cause == ARCHIVED else _STEPS[change.verb]
+            await filings.follow(connection, change.kind, change.target, step, trail)
 
     async def _note(self, change: Change, stage: Stage) -> Change:
         async with self._engine.begin() as connection:
@@ -316,9 +311,11 @@ class Registrar:
         await self._ledger.record_change("bootstrap", after, number=0, by=ITSELF, at_ms=self._clock.now_ms())
         async with self._engine.begin() as connection:
             await store.save_bootstrap(connection, digest, int(self._clock.now()))
+            trail = filings.Trail(ITSELF, self._clock.now_ms(), "reviewed bootstrap file")
             for entry in entries:
                 if not await store.save_entry(connection, entry):
                     raise Problem("conflict", reason=f"bootstrap: {entry.kind} {entry.entity.id} is there already")
+                await filings.add_standing(connection, entry, trail)
 
     async def _adopt_fences(self) -> None:
         """Take over withdrawals that our own state does not know: it may have been restored from an older copy."""
@@ -326,30 +323,14 @@ class Registrar:
             async with self._engine.connect() as connection:
                 entries = [entry for entry in await store.load_entries(connection, kind) if entry.entity.status is Status.ACTIVE]
             by_ground = {ground_of(kind, entry.entity): entry for entry in entries}
-            fenced: dict[str, str] = {}
+            fenced: dict[str, list[str]] = {}
             if by_ground:
                 ground_kind = next(iter(by_ground))[0]
                 fenced = await self._ledger.find_fences(ground_kind, [ground for _, ground in by_ground])
             for (_, ground), entry in by_ground.items():
-                after = moved(entry, Verb.SUSPEND, fenced.get(ground)) if ground in fenced else None
+                after = moved(entry, Verb.SUSPEND, fenced[ground][0]) if ground in fenced else None
                 if after is not None:
                     await self._change(Verb.SUSPEND, after, ITSELF, cause=after.cause)
-        await self._adopt_right_fences()
-
-    async def _adopt_right_fences(self) -> None:
-        after = ""
-        while True:
-            async with self._engine.connect() as connection:
-                ids = await store.list_active_right_ids(connection, after=after, limit=RIGHTS_PAGE)
-            if not ids:
-                return
-            for identifier, cause in (await self._ledger.find_fences(Kind.RIGHT.value, ids)).items():
-                async with self._engine.connect() as connection:
-                    known = await store.find_right(connection, identifier)
-                body = {"service": known.signed.right.service if known else ""}
-                change = Change(Verb.REVOKE, Kind.RIGHT, identifier, ITSELF, self._clock.now_ms(), cause=cause, body=body)
-                await self._carry_out(await self._open(change))
-            after = ids[-1]
 
     # --- looking things up
 
@@ -360,38 +341,8 @@ class Registrar:
             raise Problem("not-found", f"this {kind} is not registered")
         return found
 
-    async def _surroundings(
-        self, connection: AsyncConnection, consumer: str, service: str, purposes: Sequence[str]
-    ) -> Surroundings:
-        provider = service.rpartition("/")[0]
-
-        async def entity(kind: Kind, identifier: str) -> Any:
-            found = await store.find_entry(connection, kind, identifier)
-            return None if found is None else found.entity
-
-        named = [found.entity for found in (await store.find_entries(connection, Kind.PURPOSE, purposes)).values()]
-        return Surroundings(
-            service=await entity(Kind.SERVICE, service),
-            consumer=await entity(Kind.SUBSYSTEM, consumer),
-            consumer_member=await entity(Kind.MEMBER, consumer.rpartition("/")[0]),
-            provider=await entity(Kind.SUBSYSTEM, provider),
-            provider_member=await entity(Kind.MEMBER, provider.rpartition("/")[0]),
-            purposes={purpose.id: purpose for purpose in named if isinstance(purpose, Purpose)},
-            now=self._clock.now(),
-        )
-
-    async def _require_signed(self, signed: SignedRight) -> None:
-        """Raise `signature-invalid` unless both parties have signed; a key that is not known yet is asked for once."""
-        try:
-            _require_both(signed, await self._keys())
-        except Problem:
-            try:
-                await self._take_keys(await self._fetch_keys())
-            except Problem:
-                log.warning("keys-not-refreshed")
-            _require_both(signed, await self._keys())
-
-    async def _keys(self) -> dict[str, KeyEntry]:
+    async def keys(self) -> dict[str, KeyEntry]:
+        """All registered keys by kid, as identity last told them."""
         async with self._engine.connect() as connection:
             return {entry.kid: entry for entry in map(parse_key_entry, await store.load_keys(connection))}
 
@@ -399,13 +350,23 @@ class Registrar:
         async with self._engine.connect() as connection:
             return await store.load_keys(connection) != list(rows)
 
+    async def fetch_keys(self) -> None:
+        """Ask identity for the keys and publish them; whoever calls has the turn. Raises what asking raises."""
+        await self._take_keys(await self._fetch_keys())
+
     async def _take_keys(self, rows: KeyRows) -> None:
         async with self._engine.begin() as connection:
             await store.save_keys(connection, rows, int(self._clock.now()))
         await self._publisher.publish((MEMBERS, GATEWAYS))
 
 
-def _require_both(signed: SignedRight, keys: Mapping[str, KeyEntry]) -> None:
-    right = signed.right
-    for token, owner in ((signed.grant, right.service.rpartition("/")[0]), (signed.acceptance, right.consumer)):
-        verify_right_signature(token, signed.document, key_of=signing_key_of(keys, owner, signed.registered_at))
+async def _apply_to_right(connection: AsyncConnection, change: Change) -> bool:
+    target, cause, body = change.target, str(change.cause), change.body
+    if change.verb is Verb.REVOKE:
+        return await store.revoke_right(connection, target, cause)
+    if change.verb is Verb.SUSPEND:
+        return await store.suspend_right(connection, target, cause, body["reason"], change.actor, change.at_ms)
+    if change.verb is Verb.LIFT:
+        return await store.lift_right(connection, target, cause, change.actor, change.at_ms)
+    right, raw = parse_right(body["document"])
+    return await store.add_right(connection, SignedRight(right, raw, body["grant"], body["acceptance"], body["registered_at"]))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 from registry.change import Change, Stage, Verb
-from registry.model import Kind, Registered, SignedRight, Status, document, parent_of, parse_entity
+from registry.model import Kind, Registered, RightSide, SignedRight, Status, document, parent_of, parse_entity
 from registry.rights import parse_right
 from registry.snapshot import Part, right_line
 
@@ -50,6 +50,12 @@ _right = sa.Table(
     sa.Column("registered_at", sa.BigInteger),
     sa.Column("valid_until", sa.BigInteger),
 )
+_suspension = sa.Table(
+    "right_suspension",
+    _SCHEMA,
+    *(sa.Column(name, sa.Text) for name in ("right_id", "side", "reason", "actor", "lifted_by")),
+    *(sa.Column(name, sa.BigInteger) for name in ("number", "at_ms", "lifted_at_ms")),
+)
 _change = sa.Table(
     "change",
     _SCHEMA,
@@ -84,6 +90,7 @@ class StoredRight:
     signed: SignedRight
     status: Status
     cause: str | None
+    suspended_by: frozenset[RightSide] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +181,31 @@ async def save_entry(connection: AsyncConnection, registered: Registered) -> boo
     return bool((await connection.execute(sa.update(_entry).where(there).values(**values))).rowcount)
 
 
+async def has_active_children(connection: AsyncConnection, kind: Kind, identifier: str) -> bool:
+    """Whether something that belongs to an entry is in force."""
+    child = sa.and_(_entry.c.parent_kind == kind, _entry.c.parent_id == identifier, _entry.c.status == Status.ACTIVE)
+    return bool(await connection.scalar(sa.select(sa.exists().where(child))))
+
+
 # --- rights
 
 
 def _stored(row: sa.Row[Any]) -> StoredRight:
     right, raw = parse_right(parse_json(bytes(row.document)))
-    return StoredRight(SignedRight(right, raw, row.grant_jws, row.acceptance, row.registered_at), Status(row.status), row.cause)
+    signed = SignedRight(right, raw, row.grant_jws, row.acceptance, row.registered_at)
+    return StoredRight(signed, Status(row.status), row.cause, frozenset(RightSide(side) for side in row.sides or ()))
+
+
+def _rights() -> sa.Select[Any]:
+    """Rights with the sides that have suspended them."""
+    is_open = sa.and_(_suspension.c.right_id == _right.c.id, _suspension.c.lifted_at_ms.is_(None))
+    sides = sa.select(sa.func.array_agg(_suspension.c.side)).where(is_open).scalar_subquery()
+    return sa.select(_right, sides.label("sides"))
 
 
 async def find_right(connection: AsyncConnection, identifier: str) -> StoredRight | None:
     """One right."""
-    row = (await connection.execute(sa.select(_right).where(_right.c.id == identifier))).one_or_none()
+    row = (await connection.execute(_rights().where(_right.c.id == identifier))).one_or_none()
     return None if row is None else _stored(row)
 
 
@@ -192,7 +213,7 @@ async def list_rights(
     connection: AsyncConnection, *, after: str, limit: int, consumer: str | None = None, service: str | None = None
 ) -> list[StoredRight]:
     """Rights in the order of their id, those after `after`; of one consumer, on one service, or all."""
-    query = sa.select(_right).where(_right.c.id > after).order_by(_right.c.id).limit(limit)
+    query = _rights().where(_right.c.id > after).order_by(_right.c.id).limit(limit)
     if consumer is not None:
         query = query.where(_right.c.consumer == consumer)
     if service is not None:
@@ -208,9 +229,11 @@ async def load_right_lines(connection: AsyncConnection, provider: str, now: int)
     return [right_line(bytes(row.document), row.grant_jws, row.acceptance, row.registered_at) for row in rows]
 
 
-async def list_active_right_ids(connection: AsyncConnection, *, after: str, limit: int) -> list[str]:
+async def list_standing_right_ids(connection: AsyncConnection, *, after: str, limit: int) -> list[str]:
     """Ids of rights that are not revoked, in order, those after `after`."""
-    query = sa.select(_right.c.id).where(_right.c.status == Status.ACTIVE, _right.c.id > after).order_by(_right.c.id).limit(limit)
+    query = (
+        sa.select(_right.c.id).where(_right.c.status != Status.REVOKED, _right.c.id > after).order_by(_right.c.id).limit(limit)
+    )
     return list((await connection.scalars(query)).all())
 
 
@@ -240,9 +263,30 @@ async def add_right(connection: AsyncConnection, signed: SignedRight) -> bool:
 
 async def revoke_right(connection: AsyncConnection, identifier: str, cause: str) -> bool:
     """Revoke a right; False if it is revoked already or unknown."""
-    active = sa.and_(_right.c.id == identifier, _right.c.status == Status.ACTIVE)
-    query = sa.update(_right).where(active).values(status=Status.REVOKED.value, cause=cause)
+    standing = sa.and_(_right.c.id == identifier, _right.c.status != Status.REVOKED)
+    query = sa.update(_right).where(standing).values(status=Status.REVOKED.value, cause=cause)
     return bool((await connection.execute(query)).rowcount)
+
+
+async def suspend_right(connection: AsyncConnection, identifier: str, side: str, reason: str, by: str, at_ms: int) -> bool:
+    """Suspend a right for one side; False if it is revoked or unknown."""
+    standing = sa.and_(_right.c.id == identifier, _right.c.status != Status.REVOKED)
+    found = await connection.execute(sa.update(_right).where(standing).values(status=Status.SUSPENDED.value))
+    values = {"right_id": identifier, "side": side, "reason": reason, "actor": by, "at_ms": at_ms}
+    if found.rowcount:
+        await connection.execute(insert(_suspension).values(**values).on_conflict_do_nothing())
+    return bool(found.rowcount)
+
+
+async def lift_right(connection: AsyncConnection, identifier: str, side: str, by: str, at_ms: int) -> bool:
+    """End one side's suspension; the right is active again if no other has suspended it. False if it is revoked or unknown."""
+    is_open = sa.and_(_suspension.c.right_id == identifier, _suspension.c.lifted_at_ms.is_(None))
+    theirs = sa.update(_suspension).where(is_open, _suspension.c.side == side)
+    await connection.execute(theirs.values(lifted_by=by, lifted_at_ms=at_ms))
+    others = await connection.scalar(sa.select(sa.exists().where(is_open)))
+    standing = sa.and_(_right.c.id == identifier, _right.c.status != Status.REVOKED)
+    status = Status.SUSPENDED if others else Status.ACTIVE
+    return bool((await connection.execute(sa.update(_right).where(standing).values(status=status.value))).rowcount)
 
 
 # --- changes under way

@@ -15,6 +15,7 @@ from pathlib import Path
 import nkeys
 
 from departments.client import DEPARTMENTS
+from deploy.home import INSTANCE
 from deploy.process import write_private
 from exchange.identifiers import MemberId
 from exchange.subjects import (
@@ -27,7 +28,6 @@ from exchange.subjects import (
     requests_of_member,
 )
 
-INSTANCE = "CN-YA"
 MEMBER_CLASS = "GOV"
 GATEWAYS = (1, 2)
 ANNOUNCEMENTS = f"{PREFIX}.ctl.>"
@@ -62,9 +62,9 @@ def gateway(number: int) -> NatsPermission:
     return _permission(f"gateway-{number}", publish=(f"{PREFIX}.req.>",), subscribe=(ANNOUNCEMENTS,))
 
 
-def department(member: str) -> NatsPermission:
+def department(member: str, instance: str = INSTANCE) -> NatsPermission:
     """Hear requests to this member only, and answer gateways."""
-    requests = requests_of_member(MemberId(INSTANCE, MEMBER_CLASS, member))
+    requests = requests_of_member(MemberId(instance, MEMBER_CLASS, member))
     return _permission(member, publish=("_INBOX.gateway.>",), subscribe=(requests, ANNOUNCEMENTS))
 
 
@@ -73,13 +73,18 @@ def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ..
     return NatsPermission(name, publish, (*subscribe, f"{inbox}.>"), inbox)
 
 
-PERMISSIONS: tuple[NatsPermission, ...] = (
-    *(gateway(number) for number in GATEWAYS),
-    *(department(member) for member in DEPARTMENTS),
-    _permission("identity", publish=(KEYS_CHANGED, CONSENT_CHANGED)),
-    _permission("registry", publish=(SNAPSHOT_CHANGED,), subscribe=(KEYS_CHANGED,)),
-    _permission("integrator", publish=(CHECKPOINT_PUBLISHED,)),
-)
+def permissions_of(instance: str, newcomers: Iterable[str] = ()) -> tuple[NatsPermission, ...]:
+    """Everybody on the bus of one instance; `newcomers` are member codes that are not built in."""
+    return (
+        *(gateway(number) for number in GATEWAYS),
+        *(department(member, instance) for member in (*DEPARTMENTS, *newcomers)),
+        _permission("identity", publish=(KEYS_CHANGED, CONSENT_CHANGED)),
+        _permission("registry", publish=(SNAPSHOT_CHANGED,), subscribe=(KEYS_CHANGED,)),
+        _permission("integrator", publish=(CHECKPOINT_PUBLISHED,)),
+    )
+
+
+PERMISSIONS = permissions_of(INSTANCE)
 
 
 def load_users(directory: Path, permissions: Iterable[NatsPermission] = PERMISSIONS) -> tuple[NatsUser, ...]:

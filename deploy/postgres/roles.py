@@ -107,6 +107,13 @@ def create_roles(superuser_url: str, directory: Path, roles: Iterable[Role] = RO
     execute(superuser_url, statements)
 
 
+def admit_owner(database: Database, role: Role) -> None:
+    """Give a role that is not of ROLES a schema of its own in a database that is there; may be run again at any time."""
+    create_roles(database.superuser_url, database.secrets, [role])
+    execute(database.superuser_url, [f'grant connect on database "{database.name}" to {role.name}'])
+    execute(database.owner_url, _schema_statements(role))
+
+
 def create_database(superuser_url: str, name: str, template: str = "template0") -> None:
     """Make a database, if it is missing, as a copy of another; the roles may connect to it, and nobody else."""
     if not fetch_value(superuser_url, "select true from pg_database where datname = $1", name):
@@ -139,13 +146,17 @@ def create_schemas(database: Database) -> None:
     statements = ["revoke all on schema public from public"]
     for role in ROLES:
         if role.is_owner:
-            statements += [
-                f"create schema if not exists {role.schema} authorization {role.name}",
-                f"revoke all on schema {role.schema} from public",
-                # Otherwise every new function could be called by every role.
-                f"alter default privileges for role {role.name} revoke execute on functions from public",
-            ]
+            statements += _schema_statements(role)
     execute(database.owner_url, [*statements, _KEEP_LOCKS])
+
+
+def _schema_statements(role: Role) -> list[str]:
+    return [
+        f"create schema if not exists {role.schema} authorization {role.name}",
+        f"revoke all on schema {role.schema} from public",
+        # Otherwise every new function could be called by every role.
+        f"alter default privileges for role {role.name} revoke execute on functions from public",
+    ]
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:

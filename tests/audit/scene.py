@@ -29,7 +29,7 @@ from audit.entries import (
 from audit.epoch import EpochKeys
 from audit.fence import FenceDesk
 from audit.head_memory import HeadMemory
-from audit.model import Answer, Content, EntryKind, EntryRow, FenceRow, GroundKind, Grounds, Heading, ReleaseRow
+from audit.model import Answer, Content, DailyQuota, EntryKind, EntryRow, FenceRow, GroundKind, Grounds, Heading, ReleaseRow
 from audit.note import VerifierKey
 from audit.release import ReleaseDesk
 from audit.sequence import Integrator
@@ -167,7 +167,8 @@ class Scene:
             )
 
         content = self._content(leaf, members, subject=subject, officer=officer, case=case)
-        return ReleaseRow(grounds, service, rid, req, at_ms, content)
+        quota = DailyQuota(1_000_000, 1_000_000, self.keys.quota_token(RIGHT, subject))
+        return ReleaseRow(grounds, service, rid, req, at_ms, content, quota)
 
     async def deny(
         self, code: str = "right-missing", *, subject: str = ALICE, consumer: str = CONSUMER, at_ms: int | None = None

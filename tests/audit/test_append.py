@@ -215,6 +215,7 @@ async def test_making_months_does_not_keep_writers_waiting(journal: EntryDesk, d
 
 # --- What nobody may do -----------------------------------------------------------------------------------------------------
 
+GATEWAY_CALLS = ["append", "find_denials", "find_release", "find_used_up", "record_outcome", "release"]
 NEVER_CHANGED = ("entry", "body", "body_default", "outcome", "sequenced", "checkpoint")
 
 
@@ -256,7 +257,7 @@ async def test_no_role_may_change_what_is_written(database: Database, role: str,
 
 
 @pytest.mark.invariant("I-18")
-async def test_a_gateway_sees_no_table_and_calls_five_functions(database: Database) -> None:
+async def test_a_gateway_sees_no_table_and_calls_six_functions(database: Database) -> None:
     async with connected(database) as connection:
         seen = await connection.fetch(
             "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind IN ('r', 'p', 'S', 'v')"
@@ -268,7 +269,7 @@ async def test_a_gateway_sees_no_table_and_calls_five_functions(database: Databa
             " AND has_function_privilege('yitong_gateway', p.oid, 'EXECUTE') ORDER BY 1"
         )
     assert [record["relname"] for record in seen] == []
-    assert [record["proname"] for record in called] == ["append", "find_denials", "find_release", "record_outcome", "release"]
+    assert [record["proname"] for record in called] == GATEWAY_CALLS
 
 
 @pytest.mark.invariant("I-18")
@@ -280,11 +281,11 @@ async def test_the_functions_that_write_are_called_by_the_roles_they_are_for(dat
             " AND has_function_privilege(r.oid, p.oid, 'EXECUTE') GROUP BY 1"
         )
     assert {record["rolname"]: record["functions"] for record in granted} == {
-        "yitong_gateway": ["append", "find_denials", "find_release", "record_outcome", "release"],
+        "yitong_gateway": GATEWAY_CALLS,
         "yitong_identity": ["append", "fence", "find_fences"],
         "yitong_registry": ["append", "fence", "find_fences", "lift", "raise_floor"],
-        "yitong_auditor": ["append"],
-        "yitong_integrator": ["high_water", "make_body_partitions"],
+        "yitong_auditor": ["append", "quota_day"],
+        "yitong_integrator": ["clear_quotas", "high_water", "make_body_partitions"],
     }
 
 

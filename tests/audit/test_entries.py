@@ -136,6 +136,16 @@ def test_a_request_id_keeps_its_digest_when_an_epoch_begins() -> None:
     assert keys.rid("a/b/c/e", "id-1") != rid
 
 
+def test_a_quota_token_is_keyed_another_for_each_right_and_the_same_in_the_next_epoch() -> None:
+    keys = EpochKeys.generate()
+    token = keys.quota_token("sha256:right", "11010519491231002X")
+    assert token == hmac.digest(keys.request_key, b"quota\x00sha256:right\x0011010519491231002X", "sha256")[:16]
+    assert keys.begin_epoch().quota_token("sha256:right", "11010519491231002X") == token
+    others = [("sha256:other", "11010519491231002X"), ("sha256:right", "440524188001010014")]
+    assert token not in {keys.quota_token(*other) for other in others}
+    assert EpochKeys.generate().quota_token("sha256:right", "11010519491231002X") != token
+
+
 def test_keys_are_read_as_they_were_written_by_their_owner_only(tmp_path: Path) -> None:
     keys = EpochKeys.generate().begin_epoch()
     path = tmp_path / "epoch-keys.json"

@@ -138,7 +138,7 @@ class Storm:
 
     def _row(self, name: str) -> ReleaseRow:
         row = release_row(**GROUNDS[self.ground][1](name))
-        return ReleaseRow(row.grounds, row.service, row.rid, row.req, row.at_ms, content(stands_on=name))
+        return ReleaseRow(row.grounds, row.service, row.rid, row.req, row.at_ms, content(stands_on=name), row.quota)
 
     async def _placed(self, count: int) -> None:
         goal = self.answers.total() + count

@@ -429,6 +429,28 @@ async def test_a_release_and_its_request_id_must_fit(log: WholeLog) -> None:
     assert found == Finding(Fault.STRAY, "a request id is held by something that is no release", serial=4711)
 
 
+async def test_what_is_counted_of_a_right_must_be_its_releases_and_within_its_limits(log: WholeLog) -> None:
+    serial = log.serials[1]
+    for tampering in (
+        "UPDATE audit.quota_count SET requests = requests - 1",
+        "UPDATE audit.quota_count SET subjects = subjects + 1",
+        "DELETE FROM audit.quota_count",
+        f"DELETE FROM audit.quota_use WHERE serial = {serial}",
+        f"UPDATE audit.quota_use SET returned_by = 1 WHERE serial = {serial}",
+        f"DELETE FROM audit.quota_subject WHERE token = (SELECT token FROM audit.quota_use WHERE serial = {serial})",
+        "UPDATE audit.quota_subject SET uses = uses + 1",
+    ):
+        found = await log.first_after(tampering)
+        assert (found.fault, found.detail.endswith("the counts are not those of its releases")) == (Fault.QUOTA, True), tampering
+    found = await log.first_after("UPDATE audit.quota SET requests_max = 100")
+    assert (found.fault, found.detail.endswith("more than it allows")) == (Fault.QUOTA, True)
+    found = await log.first_after("UPDATE audit.quota SET right_id = 'sha256:other'")
+    detail = "the release is counted for another right"
+    assert found == Finding(Fault.QUOTA, detail, tree_index=0, serial=log.serials[0])
+    report = await log.walk_after("INSERT INTO audit.quota_use (serial, quota) VALUES (4711, 0)")
+    assert report.first == Finding(Fault.STRAY, "something that is no release is counted for a quota", serial=4711)
+
+
 # --- On the command line ----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +23,7 @@ from audit.tree import hash_leaf, root_at
 from deploy.postgres.roles import Database
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey
+from tests.audit.quota_desk import Right, turn_day
 from tests.support.audit_rows import connected, fence_row, opened, release_row, unique
 from tests.support.integrating import (
     KEY,
@@ -305,6 +307,26 @@ async def test_the_process_signs_what_comes_until_the_log_is_broken(
         await write(journal, 1)
         await until_async(lambda: loop.state is State.BROKEN)
     assert await signed(database) == [3]
+
+
+async def test_the_process_removes_what_was_counted_before_yesterday(database: Database, tmp_path: Path) -> None:
+    async def days() -> list[date]:
+        async with connected(database) as connection:
+            return [record[0] for record in await connection.fetch("SELECT day FROM audit.quota ORDER BY day")]
+
+    async def only_later() -> bool:
+        return await days() == [date(2026, 5, 2), date(2026, 5, 3)]
+
+    right = Right.new()
+    async with opened(desk := ReleaseDesk(database.url("yitong_gateway"))):
+        for day in (1, 2, 3):
+            await turn_day(database, date(2026, 5, day))
+            await desk.place(right.row())
+    async with running(database, tmp_path):
+        await until_yes(only_later)
+    async with connected(database) as connection:
+        for table in ("quota_count", "quota_subject", "quota_use"):
+            assert await connection.fetchval(f"SELECT count(*) FROM audit.{table}") == 2
 
 
 async def test_the_process_begins_again_when_its_connection_is_lost(

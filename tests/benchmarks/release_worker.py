@@ -23,6 +23,7 @@ import uvloop
 from audit.client import (
     Answer,
     Content,
+    DailyQuota,
     FenceDesk,
     FenceRow,
     GroundKind,
@@ -44,6 +45,8 @@ from tests.benchmarks.stage import ITEMS, PURPOSE, SERVICE
 
 CLOCK = SystemClock()
 FAR_MS = 3_600_000
+LIMITED, WITHOUT_LIMITS = 9_999_999, 10_000_000
+"""What the one right of a measurement allows a day: the most that is counted, or no limit at all."""
 CONSENTS = 20_000
 """How many consents releases draw on, beside those that are withdrawn meanwhile."""
 SHARE_TO_BE_WITHDRAWN = 0.05
@@ -62,6 +65,9 @@ class Task:
     rows: int
     callers: int
     counted: bool
+    """Whether each release uses a consent that allows only so many."""
+    limited: bool
+    """Whether the right has daily limits; all releases of a measurement are on one right, each about another person."""
     run: str
     """Names the run, so that its consents are its own."""
     withdrawals: int
@@ -79,7 +85,7 @@ def release_rows(task: Task) -> Iterator[ReleaseRow]:
     dice = random.Random(task.seed)
     for _ in range(task.rows):
         consent = _draw(task, dice) if task.counted else None
-        yield _release_row(consent, gateway=f"gateway-{1 + task.seed % 2}")
+        yield _release_row(consent, LIMITED if task.limited else WITHOUT_LIMITS, gateway=f"gateway-{1 + task.seed % 2}")
 
 
 def _draw(task: Task, dice: random.Random) -> str:
@@ -88,7 +94,7 @@ def _draw(task: Task, dice: random.Random) -> str:
     return f"bench-{task.run}-{dice.randrange(CONSENTS)}"
 
 
-def _release_row(consent: str | None, *, gateway: str) -> ReleaseRow:
+def _release_row(consent: str | None, allowed: int, *, gateway: str) -> ReleaseRow:
     at_ms, rid, req = CLOCK.now_ms(), secrets.token_bytes(32), secrets.token_bytes(32)
     body = plain_body(
         {
@@ -126,8 +132,9 @@ def _release_row(consent: str | None, *, gateway: str) -> ReleaseRow:
         req=blinded(req, blind),
         body_commit=commit_body(body, blind),
     )
+    quota = DailyQuota(allowed, allowed, secrets.token_bytes(16))
     tokens = SearchTokens(1, secrets.token_bytes(32), secrets.token_bytes(32), secrets.token_bytes(32))
-    return ReleaseRow(_grounds(consent, gateway, at_ms), SERVICE, rid, req, at_ms, Content(leaf, body, blind, tokens))
+    return ReleaseRow(_grounds(consent, gateway, at_ms), SERVICE, rid, req, at_ms, Content(leaf, body, blind, tokens), quota)
 
 
 def _grounds(consent: str | None, gateway: str, at_ms: int) -> Grounds:

@@ -27,6 +27,8 @@ from tests.benchmarks.usage import Meter
 PROCESSES = 2
 CALLERS = 32
 WITHDRAWALS_A_SECOND = 50.0
+FREE, LIMITED = "without daily limits", "daily quotas"
+COUNTED, WITHDRAWING = "quotas and uses", "quotas and uses, with withdrawals"
 FIRST_GUESS = 12_000.0
 """Releases a second of both processes, until one measurement has told."""
 _MARGIN = 1.3
@@ -43,6 +45,7 @@ class Placed:
     """
 
     counted: bool
+    limited: bool
     released: int
     per_second: float
     p50_ms: float
@@ -66,9 +69,19 @@ class WorkerFailed(RuntimeError):
 
 
 def measure_releases(
-    stage: Stage, seconds: float, *, counted: bool, withdrawing: bool, guess: float = FIRST_GUESS, callers: int = CALLERS
+    stage: Stage,
+    seconds: float,
+    *,
+    counted: bool,
+    withdrawing: bool = False,
+    limited: bool = True,
+    guess: float = FIRST_GUESS,
+    callers: int = CALLERS,
 ) -> Placed:
-    """Two processes place releases for some seconds, a third withdraws consents of theirs if wanted. Raises WorkerFailed."""
+    """Two processes place releases for some seconds, a third withdraws consents of theirs if wanted. Raises WorkerFailed.
+
+    All are on one right: with `limited` it has daily limits, and with `counted` each release uses a consent beside.
+    """
     run = secrets.token_hex(4)
     withdrawals = int(seconds * WITHDRAWALS_A_SECOND) if withdrawing else 0
     rows = int(guess * seconds * _MARGIN / PROCESSES)
@@ -80,6 +93,7 @@ def measure_releases(
             rows=rows,
             callers=callers,
             counted=counted,
+            limited=limited,
             run=run,
             withdrawals=withdrawals,
             rate=0.0,
@@ -89,18 +103,18 @@ def measure_releases(
     ]
     if withdrawing:
         url = stage.database.url("yitong_identity")
-        tasks.append(Task("withdraw", url, seconds, 0, 0, counted, run, withdrawals, WITHDRAWALS_A_SECOND, PROCESSES))
+        tasks.append(Task("withdraw", url, seconds, 0, 0, counted, limited, run, withdrawals, WITHDRAWALS_A_SECOND, PROCESSES))
     meter = Meter(stage.pids())
     before = meter.read()
     answers = _work(stage, tasks)
     used = meter.read().since(before)
     used["desk"] = sum(answer["cpu"] for answer in answers[:PROCESSES])
     lag = blocking(_until_integrated(stage))
-    return _placed(answers[:PROCESSES], answers[PROCESSES:], counted=counted, lag=lag, used=used)
+    return _placed(answers[:PROCESSES], answers[PROCESSES:], tasks[0], lag=lag, used=used)
 
 
 def _placed(
-    placers: Sequence[_Answer], withdrawers: Sequence[_Answer], *, counted: bool, lag: float, used: Mapping[str, float]
+    placers: Sequence[_Answer], withdrawers: Sequence[_Answer], task: Task, *, lag: float, used: Mapping[str, float]
 ) -> Placed:
     latencies = [latency for answer in placers for latency in answer["latencies"]]
     outcomes: dict[str, int] = {}
@@ -116,7 +130,8 @@ def _placed(
     ]
     placed, withdrawn = latency_of(latencies), latency_of(value for answer in withdrawers for value in answer["latencies"])
     return Placed(
-        counted=counted,
+        counted=task.counted,
+        limited=task.limited,
         released=len(latencies),
         per_second=sum(len(answer["latencies"]) / answer["seconds"] for answer in placers),
         p50_ms=placed.p50_ms,
@@ -188,15 +203,14 @@ async def _until_integrated(stage: Stage) -> float:
 
 
 def measure_all(stage: Stage, seconds: float, callers: int = CALLERS) -> dict[str, Placed]:
-    """Without counting, with it, and with withdrawals beside."""
-    first = measure_releases(stage, seconds, counted=False, withdrawing=False, callers=callers)
+    """On a right without daily limits, on one with them, on one with them counting uses of consents, and with withdrawals."""
+    first = measure_releases(stage, seconds, counted=False, limited=False, callers=callers)
     guess = first.per_second
     return {
-        "statutory": first,
-        "counted": measure_releases(stage, seconds, counted=True, withdrawing=False, guess=guess, callers=callers),
-        "counted, with withdrawals": measure_releases(
-            stage, seconds, counted=True, withdrawing=True, guess=guess, callers=callers
-        ),
+        FREE: first,
+        LIMITED: measure_releases(stage, seconds, counted=False, guess=guess, callers=callers),
+        COUNTED: measure_releases(stage, seconds, counted=True, guess=guess, callers=callers),
+        WITHDRAWING: measure_releases(stage, seconds, counted=True, withdrawing=True, guess=guess, callers=callers),
     }
 
 

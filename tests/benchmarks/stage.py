@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from departments.client import load
-from deploy.home import CONSUMER, INSTANCE, LOG_ORIGIN
+from deploy.home import CONSUMER, INSTANCE, Home
 from deploy.local import SEED, Addresses, LocalExchange
 from deploy.postgres.roles import DATABASE, Database, prepare_database
 from deploy.postgres.sql import blocking, with_login
@@ -160,7 +160,7 @@ def _integrator(stage: Stage) -> Component:
             "YITONG_DATABASE_URL": url,
             "YITONG_DATABASE_PASSWORD_FILE": str(password_file),
             "YITONG_LOG_KEY_FILE": str(key_file),
-            "YITONG_LOG_ORIGIN": LOG_ORIGIN,
+            "YITONG_LOG_ORIGIN": Home(Path()).log_origin,
         },
         cwd=ROOT,
         ready_url=f"http://{LOOPBACK}:{port}/health/ready",

@@ -18,7 +18,7 @@ DATA_SETS = {data_set.service: data_set for data_sets in DEPARTMENTS.values() fo
 FACTS = [(data_set, fact) for data_set in DATA_SETS.values() for fact in data_set.facts]
 
 
-def holds(service: str, name: str, row: Mapping[str, Any], today: date = TODAY, **arguments: int) -> bool:
+def holds(service: str, name: str, row: Mapping[str, Any], today: date = TODAY, **arguments: int) -> bool | None:
     fact = DATA_SETS[service].fact(name)
     assert fact is not None
     fact.require_arguments(arguments)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.client import QuotaLimit
 from exchange.identifiers import parse_service_id, parse_subsystem_id
 from exchange.question import Headers, Question
 from gateway.decide import decide
@@ -46,8 +47,8 @@ statutory = AccessRight(
     hours=None,
     officer_required=True,
     case_required=True,
-    subjects_a_day=0,
-    requests_a_day=0,
+    subjects_a_day=50,
+    requests_a_day=200,
     events=EventForm.NONE,
     valid_from=int(NOW) - 10,
     valid_until=int(NOW) + 1000,
@@ -95,6 +96,7 @@ good = Facts(
     service=service_entry,
     purpose_known=True,
     rights=(statutory,),
+    used_up={},
     consent=None,
 )
 
@@ -143,6 +145,7 @@ DIMENSIONS = [
         (None, {"rights": (by_consent,), "consent": consent("granted")}, {"consent": "c-1"}),
     ),
     choices(OK, (R.PURPOSE_NOT_COVERED, {"purpose_known": False}, {})),
+    choices(OK, (R.QUOTA_EXCEEDED, {"used_up": {statutory.id: QuotaLimit.REQUESTS}}, {})),
 ]
 
 
@@ -176,6 +179,31 @@ def test_all_means_what_the_right_covers_and_no_more() -> None:
 def test_refusal_names_the_item_that_the_right_does_not_cover() -> None:
     decision = decide(replace(question, items=("months", "base")), good)
     assert decision == Deny(DenyReason.ITEM_NOT_COVERED, "not covered by the right: base", ("base",))
+
+
+@pytest.mark.parametrize(("limit", "said"), [(QuotaLimit.REQUESTS, "200"), (QuotaLimit.SUBJECTS, "50")])
+def test_refusal_says_which_of_the_two_daily_limits_is_used_up(limit: QuotaLimit, said: str) -> None:
+    decision = decide(question, replace(good, used_up={statutory.id: limit}))
+    assert isinstance(decision, Deny)
+    assert (decision.reason, decision.limit) == (DenyReason.QUOTA_EXCEEDED, limit)
+    assert decision.detail.startswith(f"{limit}: the right allows {said} ")
+
+
+def test_a_right_that_is_used_up_stands_back_for_another_that_covers_the_same() -> None:
+    newer = replace(statutory, id="sha256:" + "1" * 64, items={"months": "full"})
+    elsewhere = replace(newer, id="sha256:" + "2" * 64, items={"base": "full"})
+    for used_up, expected in (
+        ({}, statutory),
+        ({statutory.id: QuotaLimit.REQUESTS}, newer),
+        ({newer.id: QuotaLimit.SUBJECTS}, statutory),
+    ):
+        decision = decide(question, replace(good, rights=(elsewhere, statutory, newer), used_up=used_up))
+        assert isinstance(decision, Permit)
+        assert decision.right == expected
+    both = {statutory.id: QuotaLimit.REQUESTS, newer.id: QuotaLimit.REQUESTS}
+    refused = decide(question, replace(good, rights=(elsewhere, statutory, newer), used_up=both))
+    assert isinstance(refused, Deny)
+    assert refused.reason is DenyReason.QUOTA_EXCEEDED
 
 
 @pytest.mark.parametrize("change", [{"officer": None}, {"case": None}])

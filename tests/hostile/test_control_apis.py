@@ -27,6 +27,13 @@ MALFORMED, UNAUTHENTICATED, FORBIDDEN = (400, "malformed-request"), (401, "unaut
 UNSIGNED, ABSENT, TOO_LARGE = (401, "signature-invalid"), (404, "not-found"), (413, "too-large")
 KID, RIGHT = "A" * 43, "sha256:" + "0" * 64
 MEMBER: dict[str, Any] = {"id": "CN-YA/GOV/nowhere", "name_zh": "无", "name_en": "Nowhere", "restricted": False}
+
+
+def filed(document: dict[str, Any]) -> dict[str, Any]:
+    """A filing of a member."""
+    return {"kind": "member", "document": document}
+
+
 CONSENT: dict[str, Any] = {
     "subject": CANARY,
     "service": "CN-YA/GOV/social-security/insurance/contributions",
@@ -164,24 +171,26 @@ CALLS: list[tuple[str, str, str, object, str, tuple[int, str]]] = [
     ("identity", "PUT", "/catalogue/purposes/x", {"title_zh": "无", "title_en": "None"}, "officer", FORBIDDEN),
     ("identity", "PUT", "/catalogue/purposes/x", {"title_zh": "a\u202eb", "title_en": "None"}, "registrar", MALFORMED),
     # The registry.
-    ("registry", "POST", "/members", MEMBER, "", UNAUTHENTICATED),
-    ("registry", "POST", "/members", MEMBER, "auditor", FORBIDDEN),
-    ("registry", "POST", "/members", MEMBER, "citizen", FORBIDDEN),
-    ("registry", "POST", "/members", MEMBER | {"status": "suspended"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"revision": 7}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"restricted": "no"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"id": "CN-YA/GOV"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"id": "CN-YA/GOV/.."}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"id": "CN-XX/GOV/nowhere"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"id": "CN-YA/GOV/n\uff4fwhere"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"name_zh": "a" * 129}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"name_zh": "one\ntwo"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", MEMBER | {"name_zh": "a\u202eb"}, "registrar", MALFORMED),
-    ("registry", "POST", "/members", b'{"id":"CN-YA/GOV/a","id":"CN-YA/GOV/b"}', "registrar", MALFORMED),
-    ("registry", "POST", "/members", b"[" * 50_000, "registrar", MALFORMED),
-    ("registry", "POST", "/members", b" " * 1_100_000, "registrar", TOO_LARGE),
-    ("registry", "PUT", "/members", MEMBER, "registrar", MALFORMED),
-    ("registry", "PUT", "/purposes", {"id": "x", "name_zh": "a", "name_en": "a", "revision": "1"}, "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER), "", UNAUTHENTICATED),
+    ("registry", "POST", "/filings", filed(MEMBER), "auditor", FORBIDDEN),
+    ("registry", "POST", "/filings", filed(MEMBER), "citizen", FORBIDDEN),
+    ("registry", "POST", "/filings", filed(MEMBER | {"status": "suspended"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"revision": 7}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"restricted": "no"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"id": "CN-YA/GOV"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"id": "CN-YA/GOV/.."}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"id": "CN-XX/GOV/nowhere"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"id": "CN-YA/GOV/n\uff4fwhere"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"name_zh": "a" * 129}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"name_zh": "one\ntwo"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", filed(MEMBER | {"name_zh": "a\u202eb"}), "registrar", MALFORMED),
+    ("registry", "POST", "/filings", b'{"id":"CN-YA/GOV/a","id":"CN-YA/GOV/b"}', "registrar", MALFORMED),
+    ("registry", "POST", "/filings", b"[" * 50_000, "registrar", MALFORMED),
+    ("registry", "POST", "/filings", b" " * 1_100_000, "registrar", TOO_LARGE),
+    ("registry", "PUT", "/filings/1", {"document": MEMBER}, "registrar", MALFORMED),
+    ("registry", "PUT", "/members", MEMBER, "registrar", (405, "method-not-allowed")),
+    ("registry", "POST", "/filings/1/submission", {"reason": 1}, "registrar", MALFORMED),
+    ("registry", "POST", "/filings/99999999999999999999/submission", {}, "registrar", MALFORMED),
     ("registry", "DELETE", "/members", None, "registrar", (405, "method-not-allowed")),
     ("registry", "GET", "/members?limit=0", None, "registrar", MALFORMED),
     ("registry", "GET", "/members?limit=-1", None, "registrar", MALFORMED),

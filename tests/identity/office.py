@@ -65,6 +65,7 @@ ACCOUNTS: list[dict[str, Any]] = [
     {"account": "guardian", "roles": ["citizen"], "member": None, "subject": GUARDIAN},
     {"account": "child", "roles": ["citizen"], "member": None, "subject": CHILD},
     {"account": "agent", "roles": ["agent"], "member": None, "subject": FIRM},
+    {"account": "reviewer", "roles": ["registrar"], "member": None, "subject": None},
 ]
 
 

@@ -17,14 +17,14 @@ import httpx2
 import pytest
 
 from audit.client import EntryLine, SearchRequest
-from deploy.home import BANK, CONSUMER, INSTANCE, key_owners
+from deploy.home import BANK, CHECKER, CONSUMER, INSTANCE, key_owners
 from deploy.local import LocalExchange
 from deploy.session import Session
 from exchange.envelope import Tag, sign_request
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 from gateway.client import SD_JWT, Fetched, Prepared, Wanted, prepare, read_answer, read_problem
-from registry.client import RegistryClient, sign_right
+from registry.client import RegistryClient, sign_report, sign_right
 from tests.journeys.traffic import Traffic
 from tests.support.waiting import LIMIT_S
 
@@ -145,6 +145,15 @@ class Stage:
     def registry(self) -> RegistryClient:
         """The registry."""
         return RegistryClient(self.session.urls["registry"], self.session.http)
+
+    async def published(self, kind: str, document: Mapping[str, Any]) -> None:
+        """File something for the registry, with a passing report, and have somebody else approve it."""
+        full = {**document, "events": document.get("events", [])}
+        checker = self.session.home.key(CHECKER)
+        checks = [{"code": "reachable", "passed": True}]
+        report = sign_report(checker, full, checks, now=int(self.session.clock.now())) if kind == "service" else None
+        people = await self.session.token("registrar"), await self.session.token("reviewer")
+        await self.registry().filings.carry_through(*people, kind, document, report=report)
 
     async def register_right(self, document: Mapping[str, Any]) -> str:
         """Sign a right for both sides and register it; its id."""

@@ -298,6 +298,7 @@ class Replay:
             service=snapshot.service(leaf["service"]),
             purpose_known=True,
             rights=(self.rights[leaf["right"]],),
+            used_up={},
             consent=await self._consent(body["consent"]) if leaf["legal_basis"] == "consent" else None,
         )
         decision = decide(_question(leaf, body), facts)

@@ -20,7 +20,10 @@ def test_the_table_of_moves_is_this() -> None:
     assert allowed == {
         *((kind, Status.ACTIVE, Status.SUSPENDED) for kind in pausing),
         *((kind, Status.SUSPENDED, Status.ACTIVE) for kind in pausing),
+        (Kind.RIGHT, Status.ACTIVE, Status.SUSPENDED),
+        (Kind.RIGHT, Status.SUSPENDED, Status.ACTIVE),
         (Kind.RIGHT, Status.ACTIVE, Status.REVOKED),
+        (Kind.RIGHT, Status.SUSPENDED, Status.REVOKED),
     }
     assert not any(is_allowed_move(kind, Status.REVOKED, after) for kind in Kind for after in Status)
 

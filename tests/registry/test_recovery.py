@@ -101,7 +101,7 @@ async def test_a_revocation_that_crashed_is_finished_by_the_next_start(
         await town.granted()
         setattr(ledger, f"breaks_{when}", step)
         ledger.problem = Crash
-        await crash(town.app.state.desk.registrar.revoke_right(RIGHT, CAUSE, "registrar"))
+        await crash(town.app.state.desk.rights.revoke(RIGHT, CAUSE, "registrar"))
         assert (await state_of(town))["right"] == "active"
         async with open_registry(town.office, tmp_path) as again:
             assert await state_of(again) == {"right": "revoked", "change": "done", "fences": [("right", RIGHT, CAUSE)]}
@@ -155,7 +155,7 @@ async def test_a_change_of_a_data_set_that_crashed_after_the_floor_rose_is_publi
         entry = {name: value for name, value in row["entry"].items() if name != "status"}
         before = (await town.source().refresh()).version
         ledger.breaks_after, ledger.problem = "raise_floor", Crash
-        await crash(town.client.amend(await town.token(), "services", entry | {"title_en": "Other", "revision": 1}))
+        await crash(town.published("service", entry | {"title_en": "Other", "schema_version": 2}))
         assert await town.floor() > before
         async with open_registry(town.office, tmp_path) as again:
             snapshot = await again.source().refresh()

@@ -17,8 +17,9 @@ from deploy.postgres.roles import Database
 from exchange.keys import SigningKey
 from identity.client import KeyUse
 from registry.app import build
-from registry.client import RegistryClient, SnapshotSource, sign_right
+from registry.client import RegistryClient, SnapshotSource, sign_report, sign_right
 from registry.config import Settings
+from registry.forms import ServiceForm
 from registry.keeper import Keeper
 from registry.ledger import Ledger
 from tests.identity.office import URL as IDENTITY_URL
@@ -78,7 +79,7 @@ class Town:
     @property
     def client(self) -> RegistryClient:
         """The typed way in."""
-        return RegistryClient(URL, self.http)
+        return RegistryClient(URL, self.http, self.office.clock)
 
     @property
     def keeper(self) -> Keeper:
@@ -89,6 +90,18 @@ class Town:
     async def is_ready(self) -> bool:
         """Whether the registry says that it can work."""
         return (await self.http.get("/health/ready")).status_code == 200
+
+    async def published(self, kind: str, document: Mapping[str, Any], *, passed: bool = True) -> dict[str, Any]:
+        """A filing that was drafted and submitted by the registrar, approved and published by the reviewer."""
+        report = self.report(document, passed=passed) if kind == "service" else None
+        people = await self.token(), await self.token("reviewer")
+        return await self.client.filings.carry_through(*people, kind, document, report=report)
+
+    def report(self, document: Mapping[str, Any], *, passed: bool = True, code: str = "reachable") -> str:
+        """The checker's report on the full form of a data set."""
+        full = ServiceForm.model_validate(dict(document)).model_dump()
+        checker = SigningKey.load(self.settings.signing_key_file.with_name("checker.pem"))
+        return sign_report(checker, full, [{"code": code, "passed": passed}], now=int(self.office.clock.now()))
 
     async def token(self, account: str = "registrar") -> str:
         """An access token that is valid now."""
@@ -139,6 +152,9 @@ def make_settings(database: Database, home: Path, **more: Any) -> Settings:
     """Settings of a registry whose files lie in `home`; identity's key must be there already."""
     if not (home / "registry.pem").exists():
         SigningKey.generate().save(home / "registry.pem")
+    if not (home / "checker.pem").exists():
+        SigningKey.generate().save(home / "checker.pem")
+    (home / "checker.jwk.json").write_text(json.dumps(SigningKey.load(home / "checker.pem").public_jwk), encoding="utf-8")
     identity_key = SigningKey.load(home / "identity.pem")
     (home / "identity.jwk.json").write_text(json.dumps(identity_key.public_jwk), encoding="utf-8")
     (home / "log.vkey").write_text("log.test/a+00000000+AAAA\n", encoding="utf-8")
@@ -150,6 +166,7 @@ def make_settings(database: Database, home: Path, **more: Any) -> Settings:
         "log_origin": "log.test/a",
         "log_vkey_file": home / "log.vkey",
         "bootstrap_file": BOOTSTRAP,
+        "conformance_key_file": home / "checker.jwk.json",
         "oidc_issuer": f"{IDENTITY_URL}/oidc",
         "oidc_jwks_url": f"{IDENTITY_URL}/oidc/jwks",
         "poll_seconds": 3600,

@@ -12,6 +12,7 @@ import asyncpg
 
 from audit.client import (
     Content,
+    DailyQuota,
     EntryDesk,
     EntryKind,
     EntryRow,
@@ -27,7 +28,7 @@ from audit.client import (
     plain_body,
 )
 from deploy.postgres.roles import Database
-from exchange.canonical import canonical
+from exchange.canonical import canonical, sha256
 from exchange.clock import SystemClock
 
 SERVICE = "CN-YA/GOV/public-security/population/resident-identity"
@@ -75,16 +76,35 @@ def content(**leaf: object) -> Content:
     )
 
 
+def quota(requests: int = 1_000_000, subjects: int = 1_000_000, subject: str | None = None) -> DailyQuota:
+    """What a right allows a day; without `subject` the release is about somebody who was never asked about."""
+    token = secrets.token_bytes(16) if subject is None else sha256(subject.encode())[:16]
+    return DailyQuota(requests, subjects, token)
+
+
 def release_row(
-    *, rid: bytes | None = None, req: bytes | None = None, position: int = 0, lasts_ms: int = FAR_MS, **grounds: Any
+    *,
+    rid: bytes | None = None,
+    req: bytes | None = None,
+    position: int = 0,
+    lasts_ms: int = FAR_MS,
+    allowed: DailyQuota | None = None,
+    **grounds: Any,
 ) -> ReleaseRow:
-    """A release that nothing speaks against; `grounds` replaces some of them."""
+    """A release that nothing speaks against; `grounds` replaces some of them, `allowed` is what its right allows a day."""
     at_ms = now_ms()
     stands_on = replace(GROUNDS, not_after_ms=at_ms + lasts_ms, **grounds)
     leaf = {name: getattr(stands_on, name) for name in ("consent", "gateway")}
     row_content = replace(content(**leaf), tokens=SearchTokens(1, secrets.token_bytes(32), secrets.token_bytes(32), None))
     return ReleaseRow(
-        stands_on, SERVICE, rid or secrets.token_bytes(32), req or secrets.token_bytes(32), at_ms, row_content, position=position
+        stands_on,
+        SERVICE,
+        rid or secrets.token_bytes(32),
+        req or secrets.token_bytes(32),
+        at_ms,
+        row_content,
+        allowed or quota(),
+        position=position,
     )
 
 
