@@ -21,12 +21,19 @@ def raw_path(scope: Scope) -> bytes:
 
 
 def require_plain_head(scope: Scope) -> None:
-    """Raise `too-large` for a head beyond the limits, `malformed-request` for a compressed body and for no Host or two."""
+    """Raise `too-large` for a head beyond the limits, `malformed-request` for what could be read in two ways.
+
+    That is a percent sign in the path, a compressed body, and no Host or two.
+    """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    if len(raw_path(scope)) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
+    path = raw_path(scope)
+    if len(path) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
         raise Problem("too-large", "the path is too long or there are too many headers")
     if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise Problem("too-large", "the headers are too large")
+    if b"%" in path:
+        # No address here ever needs one: who decodes and who does not must not see two addresses.
+        raise Problem("malformed-request", "the path holds a percent sign, which no address here needs")
     names = [name for name, _ in headers]
     if b"content-encoding" in names:
         raise Problem("malformed-request", "a compressed body is not accepted")

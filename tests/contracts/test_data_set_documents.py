@@ -100,7 +100,7 @@ def is_malformed(service: ServiceEntry, body: Body) -> bool:
     except Problem as problem:
         return problem.code == "malformed-request"
     known = replace(service, sharing_class=SharingClass.CONDITIONAL)
-    facts = Facts(1.0, 600, True, True, True, 9.0, known, True, (), None)  # noqa: FBT003 - in the order of the class
+    facts = Facts(1.0, 600, True, True, True, 9.0, known, True, (), {}, None)  # noqa: FBT003 - in the order of the class
     decisions = [decide(question, facts) for question in questions]
     return any(isinstance(each, Deny) and each.reason is DenyReason.MALFORMED_REQUEST for each in decisions)
 
