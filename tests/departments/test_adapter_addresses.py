@@ -48,7 +48,7 @@ def test_a_base_url_has_one_spelling(text: str, host: str, port: int, path: str,
         # names that look like others
         "https://back-end.example.", "https://back-end..example", "https://.example", "https://Back-End.example",
         "https://bаck-end.example", "https://xn--bck-end-7fg.example", "https://ｂack-end.example", "https://back-end。example",
-        "https://back%2dend.example", "https://back_end.example", "https://-a.example", "https://a-.example", "https://a." + "b" * 64,
+        "https://back%2dend.example", "https://back_end.example", "https://-a.example", "https://" + "b" * 64,
         # addresses in other clothes
         "https://2130706433", "https://0x7f000001", "https://0x7f.0.0.1", "https://0177.0.0.1", "https://127.1", "https://127.0.1",
         "https://127.0.0.01", "https://127.0.0.1.", "https://1.2.3.4.5", "https://256.0.0.1", "https://١٢٧.0.0.1", "https://a.1",
