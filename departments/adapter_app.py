@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import AsyncExitStack
-from ipaddress import ip_network
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -31,8 +30,7 @@ def build(settings: AdapterSettings) -> FastAPI:
     declaration = _declared(settings)
     if settings.adapter_schema_version is not None:
         declaration = declaration.at_version(settings.adapter_schema_version)
-    denied = tuple(ip_network(part.strip()) for part in filter(None, settings.adapter_denied_addresses.split(",")))
-    rules = AddressRules(declaration.back_end.pins, settings.adapter_allow_loopback, denied)
+    rules = AddressRules(declaration.back_end.pins, settings.adapter_allow_loopback, settings.denied)
     # Secrets are read before anything is opened: a process that lacks one does not begin.
     back_end = BackEndSystem(declaration.back_end, rules, connections=settings.back_end_connections)
 

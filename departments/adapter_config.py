@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from departments.adapting.address import parse_networks
+from departments.adapting.model import Network
 from departments.config import Settings
 
 
@@ -29,6 +30,10 @@ class AdapterSettings(Settings):
     @field_validator("adapter_denied_addresses")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for part in filter(None, text.split(",")):
-            ip_network(part.strip())
+        parse_networks(text)
         return text
+
+    @property
+    def denied(self) -> tuple[Network, ...]:
+        """The denied networks."""
+        return parse_networks(self.adapter_denied_addresses)

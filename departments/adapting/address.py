@@ -8,7 +8,6 @@ networks are no back end's, whatever a declaration says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
@@ -139,13 +138,13 @@ def parse_pin(text: str) -> Network:
     widest = WIDEST_V4 if network.version == 4 else WIDEST_V6
     if "/" not in text or network.prefixlen < widest:
         raise ValueError(f"a network is /{widest} or narrower: a wider one pins nothing (one address is /32 or /128)")
+    if network[0].is_loopback:
+        return network  # whether this machine may be pinned is the operator's to say; ::1 lies in ::/96 as well
     if any(network.version == other.version and network.subnet_of(other) for other in NEVER):  # type: ignore[arg-type]  # same version
-        if network in LOOPBACK or (network.version == 6 and network[0].is_loopback):
-            return network
         raise ValueError("no back end lies in this network: it is link-local, multicast, or IPv4 in IPv6 form")
     return network
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Networks that an operator denies, of any width. Raises ValueError."""
-    return tuple(map(ip_network, texts))
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Networks that an operator denies: of any width, separated by commas. Raises ValueError."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())

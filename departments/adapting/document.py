@@ -148,6 +148,10 @@ class Place:
             return None
         return Place(self.node.entries[name], f"{self.path}.{name}" if self.path else name, self.node.lines[name])
 
+    def at(self, name: str) -> Place:
+        """The same or, where nothing stands, this place's line with the path that it would have: for a fault of it."""
+        return self.child(name) or Place(self.node, f"{self.path}.{name}" if self.path else name, self.line)
+
     def children(self) -> Iterator[tuple[str, Place]]:
         """The entries of a table."""
         if isinstance(self.node, Table):

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from departments.adapting.document import Listing, Place, Table, plain
 from departments.adapting.faults import FaultList
-from departments.adapting.forms import Form
+from departments.adapting.forms import AUTHENTICATION, SECRET_NAMES, Form, parse_name
 
 Filled = TypeVar("Filled", bound=Form)
 
-_SECRETS = frozenset({"token", "password", "secret", "value", "key", "api_key", "apikey", "credentials", "certificate"})
+# What a secret may be called where authentication is declared; SECRET_NAMES are secrets anywhere.
+_SHOWN = frozenset({"value", "key", "certificate"})
 
 
 def fill(form: type[Filled], place: Place, faults: FaultList, *, apart: Collection[str] = ()) -> Filled | None:
@@ -36,7 +37,7 @@ def require_child(place: Place, name: str, faults: FaultList, what: str) -> Plac
     """What stands under a key; a fault, saying what it would be, if nothing does."""
     child = place.child(name)
     if child is None and isinstance(place.node, Table):
-        faults.add(place.line, f"{place.path}.{name}" if place.path else name, f"is missing: {what}")
+        faults.add(place.line, place.at(name).path, f"is missing: {what}")
     return child
 
 
@@ -56,6 +57,14 @@ def require_children(place: Place | None, faults: FaultList, *, most: int) -> li
     if not isinstance(place.node, Table) or len(children) > most:
         faults.add(place.line, place.path, f"is a mapping of up to {most} names")
     return children[:most]
+
+
+def check_name(name: str, place: Place, faults: FaultList) -> None:
+    """Note a fault unless the key of a place is a name as the registry takes it."""
+    try:
+        parse_name(name)
+    except ValueError as error:
+        faults.add(place.line, place.path, f"its key {error}")
 
 
 def _locate(place: Place, steps: Sequence[int | str]) -> Place:
@@ -90,8 +99,9 @@ def _message(found: Mapping[str, Any], form: type[Form], apart: Collection[str])
 
 def _unknown(name: str, form: type[Form], apart: Collection[str]) -> str:
     known = [*(field.alias or given for given, field in form.model_fields.items()), *apart]
-    if name.lower() in _SECRETS:
-        files = [given for given in known if given.endswith("_file")]
+    shown = form in AUTHENTICATION.values()
+    if SECRET_NAMES.search(name) or (shown and name.lower() in _SHOWN):
+        files = [given for given in known if shown and given.endswith("_file")]
         return f"a secret never stands here, but in a file of its own: {' and '.join(files) or 'see authentication'}"
     close = get_close_matches(name, known, 1)
     meant = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

@@ -63,7 +63,8 @@ def _segment(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
+def parse_name(text: str) -> str:
+    """A name of an item, input, fact, parameter or member. Raises ValueError."""
     if not _NAME.fullmatch(text):
         raise ValueError("is a name of a-z 0-9 _, beginning with a letter (1 to 64 characters)")
     return text
@@ -93,21 +94,22 @@ def _parameters(values: dict[str, Template]) -> dict[str, Template]:
     for name in values:
         if not _PARAMETER.fullmatch(name):
             raise ValueError("holds a name that is not of A-Z a-z 0-9 . _ ~ -")
-        _no_secret(name)
+        require_no_secret(name)
     return values
 
 
 def _headers(values: dict[str, Template]) -> dict[str, Template]:
     found = {}
     for name, value in values.items():
-        _no_secret(name)
+        require_no_secret(name)
         found[_header(name)] = value
     if len(found) != len(values):
         raise ValueError("holds a header twice")
     return found
 
 
-def _no_secret(name: str) -> None:
+def require_no_secret(name: str) -> None:
+    """Raise ValueError for the name of a parameter, header or body member that would hold a secret."""
     if SECRET_NAMES.search(name):
         raise ValueError(f"{name} looks like a secret, which stands in a file: use authentication of the back end")
 
@@ -119,7 +121,7 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Segment = Annotated[str, AfterValidator(_segment)]
-ItemName = Annotated[str, AfterValidator(_name)]
+ItemName = Annotated[str, AfterValidator(parse_name)]
 Line = Annotated[str, Field(max_length=MAX_TITLE), AfterValidator(_one_line)]
 FilePath = Annotated[str, AfterValidator(_file)]
 Milliseconds = Annotated[int, Field(ge=10, le=30_000)]

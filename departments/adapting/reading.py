@@ -12,7 +12,7 @@ from departments.adapting.document import MAX_BYTES, Place, Text, read_document
 from departments.adapting.expression import FUNCTIONS, WORDS, ExpressionFault
 from departments.adapting.expression_meaning import understand
 from departments.adapting.faults import Fault, FaultList, Faults
-from departments.adapting.filling import fill, require_child, require_children, require_elements
+from departments.adapting.filling import check_name, fill, require_child, require_children, require_elements
 from departments.adapting.forms import (
     AUTHENTICATION,
     BackEndForm,
@@ -28,6 +28,7 @@ from departments.adapting.forms import (
     InputForm,
     ItemForm,
     LimitsForm,
+    require_no_secret,
 )
 from departments.adapting.model import (
     AdaptedSet,
@@ -42,7 +43,7 @@ from departments.adapting.model import (
     ValueType,
 )
 from departments.adapting.reading_answer import ReadNames, read_answer_rules
-from departments.adapting.template import body_names_subject, body_template, names_subject
+from departments.adapting.template import body_names_subject, body_template, member_names, names_subject
 from departments.model import DataItem, DataSet, Fact, MaskRule
 from departments.service_form import Sharing
 from exchange.canonical import parse_json
@@ -163,8 +164,7 @@ class _Reader:
             return
         rules = AddressRules(tuple(network for _, network in pins), self._allowed.loopback)
         if (refusal := rules.refusal(url.host)) is not None:
-            written = place.child("base_url") or place
-            self._faults.add(written.line, written.path, f"its host is {refusal}")
+            self._at(place, "base_url", f"its host is {refusal}")
 
     def _authentication(self, place: Place) -> Authentication | None:
         place_shown = require_child(place, "authentication", self._faults, "kind none, bearer, basic, header, client-certificate")
@@ -203,7 +203,7 @@ class _Reader:
             form.connect_ms or default.connect_ms, form.read_ms or default.read_ms, form.total_ms or default.total_ms
         )
         if max(limits.connect_ms, limits.read_ms) > limits.total_ms:
-            self._faults.add(place.line, place.path, "total_ms is not less than connect_ms and read_ms")
+            self._at(place, "total_ms", "is not less than connect_ms and read_ms")
         return limits
 
     # The data sets
@@ -227,7 +227,11 @@ class _Reader:
         items, types = self._items(place)
         self._inputs(place, types)
         place_answer = require_child(place, "answer", self._faults, "where each value lies in the back end's answer")
-        names = ReadNames(types, frozenset(name for name, item in items.items() if item and item.ranged))
+        names = ReadNames(
+            types,
+            ranged=frozenset(name for name, item in items.items() if item and item.ranged),
+            by_name=frozenset(name for name, item in items.items() if item and item.mask is MaskRule.NAMES),
+        )
         answer = read_answer_rules(place_answer, names, self._faults) if place_answer else None
         facts = self._facts(place, {name: names.in_expressions(name, answer) for name in types})
         place_call = require_child(place, "call", self._faults, "the request that asks about one subject")
@@ -266,16 +270,15 @@ class _Reader:
                 about = form.title_zh, form.title_en, form.classification, form.mask, form.source
                 items[name] = DataItem(name, *about, ranged=form.ranged)
             except ValueError:
-                self._faults.add(where.line, f"{where.path}.mask", "of a ranged item is count, totals or hide")
+                self._at(where, "mask", "of a ranged item is count, totals or hide")
         return items, types
 
     def _check_mask(self, form: ItemForm, where: Place) -> None:
         if form.type not in _MASKABLE[form.mask]:
             fitting = ", ".join(sorted(mask for mask, types in _MASKABLE.items() if form.type in types))
-            self._faults.add(where.line, f"{where.path}.mask", f"{form.mask} does not mask a {form.type}; these do: {fitting}")
+            self._at(where, "mask", f"{form.mask} does not mask a {form.type}; these do: {fitting}")
         if form.ranged and form.type not in {ValueType.MONTHS, ValueType.OBJECTS}:
-            said = "a ranged item is a list-of-months, or a list-of-objects with a member month"
-            self._faults.add(where.line, f"{where.path}.type", said)
+            self._at(where, "type", "a ranged item is a list-of-months, or a list-of-objects with a member month")
 
     def _inputs(self, place: Place, types: dict[str, ValueType | None]) -> None:
         for name, where in require_children(place.child("inputs"), self._faults, most=MAX_INPUTS):
@@ -284,14 +287,16 @@ class _Reader:
             types[name] = form.type if form else None
 
     def _check_name(self, name: str, where: Place, taken: Mapping[str, Any]) -> None:
-        if not name.isascii() or not name.replace("_", "a").isalnum() or not name[:1].islower() or name != name.lower():
-            self._faults.add(where.line, where.path, "its name is not of a-z 0-9 _, beginning with a letter")
-        elif len(name) > 64:
-            self._faults.add(where.line, where.path, "its name has more than 64 characters")
+        check_name(name, where, self._faults)
         if name in WORDS | FUNCTIONS:
             self._faults.add(where.line, where.path, "its name is a word of the language of facts; choose another")
         if name in taken:
             self._faults.add(where.line, where.path, "this name is an item's or an input's already")
+
+    def _at(self, place: Place, name: str, message: str) -> None:
+        """Note a fault of what stands, or should stand, under a key of a place."""
+        where = place.at(name)
+        self._faults.add(where.line, where.path, message)
 
     def _facts(self, place: Place, types: Mapping[str, ValueType | None]) -> tuple[Fact, ...]:
         facts, names = [], dict(types)
@@ -306,13 +311,12 @@ class _Reader:
 
     def _fact(self, name: str, form: FactForm, where: Place, types: Mapping[str, ValueType | None]) -> Fact | None:
         if form.parameter is not None and (form.parameter in types or form.parameter in WORDS | FUNCTIONS):
-            self._faults.add(where.line, f"{where.path}.parameter", "has the name of an item, an input or a word of the language")
+            self._at(where, "parameter", "has the name of an item, an input or a word of the language")
             return None
         try:
             found = understand(form.holds, types, form.parameter)
         except ExpressionFault as fault:
-            written = where.child("holds") or where
-            self._faults.add(written.line, written.path, str(fault))
+            self._at(where, "holds", str(fault))
             return None
         return Fact(name, form.title_zh, form.title_en, form.parameter, form.allowed, found.needs, found.rule)
 
@@ -333,13 +337,15 @@ class _Reader:
     def _body(self, form: CallForm, place: Place) -> Any:
         if form.body is None:
             return None
-        where = place.child("body") or place
+        where = place.at("body")
         if form.method == "GET":
             self._faults.add(where.line, where.path, "a GET has no body; use POST, or query")
         try:
             value = parse_json(form.body.encode("utf-8"), max_bytes=16_384)
             if not isinstance(value, dict | list):
                 self._faults.add(where.line, where.path, "is a JSON object or list")
+            for name in member_names(value):
+                require_no_secret(name)
             return body_template(value)
         except Problem as problem:
             self._faults.add(where.line, where.path, f"is JSON text in quotes or as a block: {problem.detail}")

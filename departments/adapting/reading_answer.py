@@ -9,7 +9,7 @@ from typing import Any
 from departments.adapting.date_format import DateFormat, parse_date_format
 from departments.adapting.document import Place, Table, Text
 from departments.adapting.faults import FaultList
-from departments.adapting.filling import fill, require_child, require_children, require_elements
+from departments.adapting.filling import check_name, fill, require_child, require_children, require_elements
 from departments.adapting.forms import MAX_CONDITIONS, ConditionForm, MemberForm, ValueForm
 from departments.adapting.model import AnswerRules, NoRecord, ValueMap, ValueRule, ValueType
 from departments.adapting.pointer import Pointer, parse_pointer
@@ -24,10 +24,11 @@ _DATED = {ValueType.DATE, ValueType.MONTH}
 
 @dataclass(frozen=True, slots=True)
 class ReadNames:
-    """声明的名称. The type of each item and input (None: wrong already), and which are ranged."""
+    """声明的名称. The type of each item and input (None: wrong already), which are ranged, and which are masked name by name."""
 
     types: Mapping[str, ValueType | None]
     ranged: frozenset[str]
+    by_name: frozenset[str]
 
     def in_expressions(self, name: str, answer: AnswerRules | None) -> ValueType | None:
         """The type that facts see: objects by month are months to them."""
@@ -68,10 +69,15 @@ def _values(place: Place, names: ReadNames, faults: FaultList) -> dict[str, Valu
             faults.add(each.line, each.path, "is neither an item nor an input of this data set")
             continue
         rule = _value(each, names.types[name], faults)
-        if rule is not None:
-            values[name] = rule
-            if name in names.ranged and rule.type is ValueType.OBJECTS and not _is_by_month(rule):
-                faults.add(each.line, each.path, "a ranged item has a member month of type month")
+        if rule is None:
+            continue
+        values[name] = rule
+        if rule.type is ValueType.OBJECTS and name in names.ranged and not _is_by_month(rule):
+            faults.add(each.line, each.path, "a ranged item has a member month of type month")
+        if rule.type is ValueType.OBJECTS and name in names.by_name and "name" not in rule.members:
+            faults.add(
+                each.line, each.path, "an item with the mask names has a member name: nothing else of an entry is masked so"
+            )
     if where is not None:
         for name in sorted(names.types.keys() - {name for name, _ in written}):
             faults.add(where.line, f"{where.path}.{name}", "is missing: an item or input without a place in the answer")
@@ -107,7 +113,8 @@ def _map(form: ValueForm, kind: ValueType, place: Place, faults: FaultList) -> V
     where = place.child("map")
     if where is None:
         if form.unknown is not None:
-            faults.add(place.line, f"{place.path}.unknown", "goes with a map only")
+            where = place.at("unknown")
+            faults.add(where.line, where.path, "goes with a map only")
         return None
     if form.unknown is None:
         faults.add(where.line, f"{place.path}.unknown", "is missing: what an unknown code becomes, fail, null or keep")
@@ -130,7 +137,7 @@ def _date_format(form: ValueForm, kind: ValueType, place: Place, faults: FaultLi
     try:
         return parse_date_format(form.format, month=kind is ValueType.MONTH)
     except ValueError as error:
-        where = place.child("format") or place
+        where = place.at("format")
         faults.add(where.line, where.path, str(error))
         return None
 
@@ -150,12 +157,12 @@ def _members(kind: ValueType, place: Place, faults: FaultList) -> dict[str, Valu
     members: dict[str, ValueRule] = {}
     for name, each in require_children(where, faults, most=MAX_MEMBERS):
         form = fill(MemberForm, each, faults, apart=_APART)
-        if not name.isascii() or not name.replace("_", "a").isalnum() or not name[:1].islower():
-            faults.add(each.line, each.path, "its name is not of a-z 0-9 _, beginning with a letter")
+        check_name(name, each, faults)
         if form is None:
             continue
         if form.type.is_list:
-            faults.add(each.line, f"{each.path}.type", "lists do not stand within lists")
+            where_type = each.at("type")
+            faults.add(where_type.line, where_type.path, "lists do not stand within lists")
             continue
         members[name] = _rule(form, form.type, each, faults)
     if where is not None and not list(where.children()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -75,6 +76,14 @@ def parse_text(text: str) -> Template:
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"a text of the body has at most {MAX_CHARACTERS} characters")
     return tuple(text.split(SUBJECT))
+
+
+def member_names(value: Any) -> Iterator[str]:
+    """The names of all members of a JSON value, at every depth."""
+    if isinstance(value, dict):
+        yield from value
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from member_names(member)
 
 
 def fill_body(value: Any, subject: str) -> Any:

@@ -121,14 +121,26 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         return 443 if self._url.scheme == "https" else 80
 
     async def connect(self, seconds: float) -> None:
-        """Open a connection, TLS included, and close it again. Raises AddressRefused, NotReachable."""
+        """Open a connection, TLS included, and close it again; `seconds` an address. Raises AddressRefused, NotReachable."""
+        failure = ""
         try:
             async with asyncio.timeout(seconds):
-                address, *_ = await self.addresses()
-                name = self._url.host if self._tls else None
-                _, writer = await asyncio.open_connection(address, self._url.port, ssl=self._tls, server_hostname=name)
-        except (OSError, TimeoutError) as error:
-            raise NotReachable(type(error).__name__) from None
+                found = await self.addresses()
+        except TimeoutError:
+            raise NotReachable("the name does not resolve in time") from None
+        for address in found:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._knock(address)
+            except OSError as error:  # TimeoutError and ssl.SSLError are such
+                failure = type(error).__name__
+            else:
+                return
+        raise NotReachable(failure)
+
+    async def _knock(self, address: str) -> None:
+        name = self._url.host if self._tls else None
+        _, writer = await asyncio.open_connection(address, self._url.port, ssl=self._tls, server_hostname=name)
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()

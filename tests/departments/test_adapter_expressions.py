@@ -267,9 +267,8 @@ def plainly(tree: language.Expression, row: Mapping[str, Any]) -> Any:
             one, other = plainly(left, row), plainly(right, row)
             if one is None or other is None:
                 return None
-            return {
-                "==": one == other, "!=": one != other, "<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other,
-            }[operator]  # fmt: skip
+            order = (one > other) - (one < other)
+            return order in {"==": {0}, "!=": {-1, 1}, "<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}[operator]
         case language.Among(operand=operand, choices=choices):
             found = plainly(operand, row)
             return None if found is None else any(found == choice.value for choice in choices)

@@ -1,4 +1,4 @@
-"""What becomes of a back end's values: each type, value maps, dates, lists; and what does not fit is refused without a word of it."""
+"""What becomes of a back end's values: types, value maps, dates, lists; what does not fit is refused without a word of it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def test_a_value_map_turns_codes_into_values_and_says_what_an_unknown_one_become
 
 
 def test_an_unknown_code_is_refused_where_the_declaration_says_fail() -> None:
-    for raw in (TELLING, 11, True, [], {}):
+    raws: tuple[object, ...] = (TELLING, 11, True, [], {})
+    for raw in raws:
         with pytest.raises(Misfit) as misfit:
             convert(raw, rule(ValueType.TEXT, mapped=ValueMap({"10": "未婚"}, Unknown.FAIL)))
         assert TELLING not in str(misfit.value)
@@ -193,7 +194,7 @@ def test_dates_are_read_in_the_declared_format_and_are_those_of_china(pattern: s
     ],
 )
 def test_what_is_not_written_so_is_no_date(pattern: str, raw: object) -> None:
-    with pytest.raises(ValueError, match="date|instant"):
+    with pytest.raises(ValueError, match=r"date|instant"):
         parse_date_format(pattern, month=False).read(raw)
 
 
@@ -247,7 +248,7 @@ def test_a_subject_is_encoded_for_where_it_stands_and_never_breaks_out(subject: 
      "/{subject", "/a\\b", "/ä", "/a b", "/..", "/{subject}/", "http://x/"],
 )  # fmt: skip
 def test_a_path_that_two_readers_could_read_differently_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="a path is|braces|printable"):
+    with pytest.raises(ValueError, match=r"a path is|braces|printable"):
         parse_path(path)
 
 
