@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from audit.affected import AffectedPage, AffectedRequest, find_affected
 from audit.model import MAX_LEAF_BYTES
 from audit.published_log import PublishedLog
 from audit.search import Look, OpenedEntry, ReadingRoom, ReadPurpose, SearchPage, SearchRequest
@@ -151,6 +152,19 @@ async def post_search(body: SearchRequest, person: Auditor, room: Room, response
     """The criteria stand in the body, because a subject never stands in a URL. Newest first; `before` is the `next` of a page."""
     response.headers["cache-control"] = "no-store"
     return await room.search(Look(person, body.reason, body.read_purpose), body)
+
+
+@router.post(
+    "/affected",
+    summary="Whom something was released about on a ground within a window; the look is recorded before it leaves",
+    responses=problem_responses(
+        "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
+    ),
+)
+async def post_affected(body: AffectedRequest, person: Auditor, room: Room, response: Response) -> AffectedPage:
+    """For whoever follows an incident: by subject, how often and what. Newest first; `before` is the `next` of a page."""
+    response.headers["cache-control"] = "no-store"
+    return await find_affected(room, Look(person, body.reason, body.read_purpose), body)
 
 
 @router.get(

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from audit.affected import AffectedPage, AffectedRequest
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.tiles import ENTRIES, TileName
 from exchange.canonical import b64url, parse_json
@@ -30,6 +31,12 @@ class AuditClient:
         content = request.model_dump_json(exclude_none=True).encode()
         headers = {"content-type": "application/json", **self._authorization()}
         return SearchPage.model_validate_json(await self._send("POST", "/search", headers, content))
+
+    async def affected(self, request: AffectedRequest) -> AffectedPage:
+        """One page of whom a ground affected."""
+        content = request.model_dump_json(exclude_none=True).encode()
+        headers = {"content-type": "application/json", **self._authorization()}
+        return AffectedPage.model_validate_json(await self._send("POST", "/affected", headers, content))
 
     async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
         """The entries of all pages; each page is a look of its own."""

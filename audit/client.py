@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit.affected import AffectedPage, AffectedRequest, AffectedSubject
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
 from audit.deferred import from_columns, to_columns
@@ -54,6 +55,9 @@ from audit.verify import describe as describe_report
 
 __all__ = [
     "MAX_BATCH",
+    "AffectedPage",
+    "AffectedRequest",
+    "AffectedSubject",
     "Answer",
     "AuditClient",
     "Content",

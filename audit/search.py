@@ -7,11 +7,13 @@ of the person who was asked about, so that this person finds the look too.
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
+import asyncpg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 from audit import search_store
@@ -185,6 +187,14 @@ class ReadingRoom:
         if key not in self._sittings:
             await self._record(look, "bundles", 0, {"from": what}, self._keys.tokens(officer=look.reader.account))
             self._sittings[key] = now + SITTING
+
+    def connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """A connection for reading, as `ReadingPool.connection` gives it."""
+        return self._pool.connection()
+
+    async def record_look(self, look: Look, scope: str, results: int, question: dict[str, Any]) -> int:
+        """Record a look that is about no single person; the entry's serial, once it is durable. Raises `audit-unavailable`."""
+        return await self._record(look, scope, results, question, self._keys.tokens(officer=look.reader.account))
 
     def _sought(self, request: SearchRequest) -> Sought:
         for name, parse in (("consumer", parse_subsystem_id), ("provider", parse_subsystem_id), ("service", parse_service_id)):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.running import HomeOption, LanguageOption, run_at_registry
 from deploy.service_commands import read_yaml
-from deploy.session import Session
 from deploy.speech import speaker
 from exchange.keys import SigningKey
 from registry.client import RegistryClient, parse_right, sign_right
@@ -54,7 +52,7 @@ def register(
     async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
         return await registry.register_right(token, value, *signatures)
 
-    answer = _with_registry(home, language, account, work)
+    answer = run_at_registry(home, language, account, work)
     says.good(f"已登记 {answer['id']}", f"registered {answer['id']}")
 
 
@@ -72,7 +70,7 @@ def suspend(
     async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
         return await registry.suspend_right(token, right, reason, side)
 
-    answer = _with_registry(home, language, account, work)
+    answer = run_at_registry(home, language, account, work)
     by = ", ".join(answer["suspended_by"])
     speaker(language).good(f"已暂停（{by}）", f"suspended ({by})")
 
@@ -90,7 +88,7 @@ def lift(
     async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
         return await registry.lift_right(token, right, side)
 
-    answer = _with_registry(home, language, account, work)
+    answer = run_at_registry(home, language, account, work)
     by = ", ".join(answer["suspended_by"])
     speaker(language).good(f"当前状态 {answer['status']} {by}", f"now {answer['status']} {by}")
 
@@ -112,16 +110,6 @@ def list_rights(
 
     titles = (("需求系统", "consumer"), ("服务", "service"), ("状态", "status"))
     table = Table("id", *(says.words(*title) for title in titles))
-    for row in _with_registry(home, language, account, work)["rights"]:
+    for row in run_at_registry(home, language, account, work)["rights"]:
         table.add_row(row["id"], row["document"]["consumer"], row["document"]["service"], row["status"])
     says.console.print(table)
-
-
-def _with_registry(
-    home: Path | None, language: str | None, account: str, work: Callable[[RegistryClient, str], Awaitable[dict[str, Any]]]
-) -> dict[str, Any]:
-    async def run(session: Session) -> dict[str, Any]:
-        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
-        return await work(registry, await session.token(account))
-
-    return run_in_session(home, speaker(language), run)

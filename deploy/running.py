@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,8 +11,9 @@ import typer
 
 from deploy.home import INSTANCE, Home, default_home
 from deploy.session import NotRunningError, Session, open_session
-from deploy.speech import Speaker
+from deploy.speech import Speaker, speaker
 from exchange.problem import Problem
+from registry.client import RegistryClient
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Directory of the exchange; default YITONG_HOME.")]
 LanguageOption = Annotated[str | None, typer.Option("--language", help="zh-CN or en.")]
@@ -38,3 +39,15 @@ def run_in_session(
     except NotRunningError as missing:
         says.bad(f"{missing} 中没有正在运行的实例，请先 yitong up", f"no exchange runs in {missing}: yitong up first")
     raise typer.Exit(1)
+
+
+def run_at_registry(
+    home: Path | None, language: str | None, account: str, work: Callable[[RegistryClient, str], Awaitable[Answer]]
+) -> Answer:
+    """Do some work at the registry as an account (its client and a token); a problem is told, and ends the program."""
+
+    async def run(session: Session) -> Answer:
+        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
+        return await work(registry, await session.token(account))
+
+    return run_in_session(home, speaker(language), run)

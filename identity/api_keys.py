@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
 from exchange.web import problem_responses
-from identity.callers import KEPT, SIGNED, Form, StrictRoute, TheDesks, signer
+from identity.callers import KEPT, SIGNED, Form, StrictRoute, TheDesks, revoking, signer
 from identity.certificates import MAX_REQUEST_CHARACTERS
 from identity.keys import PAGE
 from identity.model import KeyUse, RegisteredKey
@@ -120,13 +120,13 @@ async def rotate_key(
 @router.post(
     "/keys/{kid}/revocation",
     response_model=KeyView,
-    responses=problem_responses("malformed-request", "unauthenticated", "forbidden", "not-found", *KEPT),
+    responses=problem_responses(*SIGNED, "unauthenticated", "not-found", *KEPT),
 )
 async def revoke_key(
     kid: Kid,
     wanted: Revocation,
     held: TheDesks,
-    person: Annotated[Person, Depends(require_role(Role.REGISTRAR, Role.SECURITY, Role.INTEGRATOR))],
+    person: Annotated[Person, Depends(revoking)],
 ) -> dict[str, Any]:
     """Revoke a key for good: when this answers, nothing is released on its signature any more."""
     return (await held.keys.revoke(person, kid, wanted.reason)).document()

@@ -128,6 +128,22 @@ async def registry_calling(request: Request) -> str:
     return key.owner
 
 
+async def revoking(request: Request) -> Person:
+    """FastAPI dependency: who may revoke keys, or the registry by its signature, in which an incident has stopped one.
+
+    Raises `forbidden` for others; for whose keys is asked by the use case.
+    """
+    if is_person(request) or "signature-input" not in request.headers:
+        person = await authenticate(request)
+        if not person.roles.intersection({Role.REGISTRAR, Role.SECURITY, Role.INTEGRATOR}):
+            raise Problem("forbidden", "a registrar, a security administrator or an integrator revokes keys")
+        return person
+    key = await signer(request)
+    if key.use is not KeyUse.REGISTRY:
+        raise Problem("forbidden", "of the machines only the registry revokes keys")
+    return Person(key.owner, frozenset({Role.REGISTRAR}), None, None, "")
+
+
 async def answering_person(request: Request) -> Person:
     """FastAPI dependency: a citizen or an enterprise's agent. Raises `unauthenticated`, `forbidden`."""
     person = await authenticate(request)

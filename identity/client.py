@@ -143,9 +143,12 @@ class IdentityClient:
         body = {"csr": make_request(new, owner)}
         return parse_key(await self._wire.signed(old, owner, "POST", f"/keys/{old.kid}/rotation", body))
 
-    async def revoke_key(self, token: str, kid: str, reason: str) -> RegisteredKey:
-        """Revoke a key: nothing is released on it once this has returned."""
-        return parse_key(await self._wire.send("POST", f"/keys/{_segment(kid)}/revocation", token=token, body={"reason": reason}))
+    async def revoke_key(self, by: str | SigningKey, kid: str, reason: str) -> RegisteredKey:
+        """Revoke a key, by a person's token or the registry's key: nothing is released on it once this has returned."""
+        path, body = f"/keys/{_segment(kid)}/revocation", {"reason": reason}
+        if isinstance(by, str):
+            return parse_key(await self._wire.send("POST", path, token=by, body=body))
+        return parse_key(await self._wire.signed(by, "registry", "POST", path, body))
 
     # Consents
 

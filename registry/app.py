@@ -30,6 +30,8 @@ from registry.config import Settings
 from registry.desk import Desk
 from registry.filings import api as filings_api
 from registry.filings.office import FilingOffice
+from registry.incidents import api as incidents_api
+from registry.incidents.office import IncidentOffice
 from registry.journal import Journal
 from registry.keeper import Keeper, Work
 from registry.ledger import Ledger
@@ -49,6 +51,7 @@ class _Parts:
 
     desk: Desk
     filings: FilingOffice
+    incidents: IncidentOffice
     ledger: Ledger
     keeper: Keeper
     announcer: BusAnnouncer
@@ -88,6 +91,7 @@ def build(
     )
     app.state.desk = parts.desk
     app.state.filings = parts.filings
+    app.state.incidents = parts.incidents
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -97,6 +101,7 @@ def build(
     )
     app.state.keeper = parts.keeper
     app.include_router(filings_api.router)
+    app.include_router(incidents_api.router)
     app.include_router(api.router)
     return app
 
@@ -140,7 +145,11 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         needs_report=settings.conformance_required,
         grace_days=settings.deprecation_days,
     )
+    incidents = IncidentOffice(
+        engine, registrar, rights, journal, clock, revoke_key=lambda kid, reason: identity.revoke_key(key, kid, reason)
+    )
     chores: dict[str, Work] = {
+        "incidents": incidents.carry_on,
         "journal": journal.flush,
         "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
         "grace-periods": filings.end_graces,
@@ -154,7 +163,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
-    return _Parts(desk, filings, ledger, keeper, announcer, http)
+    return _Parts(desk, filings, incidents, ledger, keeper, announcer, http)
 
 
 def _checker(file: Path | None) -> VerifyKey | None:

@@ -12,6 +12,7 @@ from exchange.clock import Clock
 from registry.conformance import document_digest, sign_report, verify_report
 from registry.describe import describe_service
 from registry.filings.calls import FilingCalls
+from registry.incidents.calls import IncidentCalls
 from registry.model import (
     FULL,
     MASKED,
@@ -73,6 +74,7 @@ class RegistryClient:
         """`url` is the registry's base URL."""
         self._wire = Wire(url, http, clock)
         self.filings = FilingCalls(self._wire)
+        self.incidents = IncidentCalls(self._wire)
 
     async def list(self, who: Credential, collection: str, *, after: str = "", limit: int = 100, **wanted: str) -> dict[str, Any]:
         """A page: `entries` (or `rights`, which may be of one `consumer` or `service`) and `next`."""
