@@ -22,6 +22,7 @@ from deploy import (
     consent_commands,
     filing_commands,
     key_commands,
+    right_commands,
     sandbox_commands,
     service_commands,
     sign_commands,
@@ -44,6 +45,7 @@ app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, 
 app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
 app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
+app.add_typer(right_commands.app, name="right", help="Access rights: sign, register, suspend, lift, list. 共享授权")
 app.add_typer(service_commands.app, name="service", help="Examine a service before it is published. 服务检测")
 app.add_typer(adapter_commands.app, name="adapter", help="Put an existing system on the exchange. 接入适配器")
 app.add_typer(sandbox_commands.app, name="sandbox", help="The instance for trying things out. 沙箱")

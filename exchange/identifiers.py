@@ -21,6 +21,14 @@ EnterpriseId = NewType("EnterpriseId", str)
 
 SEGMENT_PATTERN = "[A-Za-z0-9_-]{1,64}"
 _SEGMENT = re.compile(SEGMENT_PATTERN)
+RESERVED_SERVICES = frozenset(
+    (
+        *("listClients", "listMethods", "allowedMethods", "getWsdl", "getOpenAPI"),
+        *("getSecurityServerMetrics", "getSecurityServerOperationalData", "getSecurityServerHealthData"),
+    )
+)
+"""Service codes that X-Road keeps for itself: below them stand the metadata services, and no data set."""
+_LOOKS = str.maketrans("01i_", "oll-")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 _PERSON = re.compile(r"[0-9]{17}[0-9Xx]")
 _ENTERPRISE = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
@@ -107,6 +115,14 @@ def parse_service_id(text: str) -> ServiceId:
     """Parse five segments; raises `malformed-request`."""
     *member, subsystem, service = _split(text, 5, "a service identifier")
     return ServiceId(SubsystemId(MemberId(*member), subsystem), service)
+
+
+def appearance(identifier: str) -> str:
+    """What an identifier looks like at a glance: no two that look the same may be registered.
+
+    Upper and lower case are one, and so are 0 and O, 1, l and I, `_` and `-`, rn and m (the ASCII part of UTS 39's table).
+    """
+    return identifier.lower().translate(_LOOKS).replace("rn", "m")
 
 
 def person_check_digit(first_seventeen: str) -> str:

@@ -49,6 +49,10 @@ _ROWS: tuple[tuple[str, int, str, str, str, Retry, str, str], ...] = (
      "签名时间超出允许范围", Retry.NO, "Synchronise the clock and sign anew.", "请校准时钟后重新签名。"),
     ("unauthenticated", 401, _CLIENT + "authentication_failed", "Log-in is missing or not valid", "未登录或登录无效", Retry.NO,
      "Log in again.", "请重新登录。"),
+    ("tls-authentication-failed", 401, _CLIENT + "ssl_authentication_failed",
+     "The connection is not of the kind that this system must use", "连接方式不符合该业务系统的要求", Retry.NO,
+     "Connect as the outway's systems file says: over TLS, with the system's own certificate.",
+     "请按出口代理配置的方式连接：使用 TLS，并出示该业务系统的证书。"),
     ("forbidden", 403, _DENIED, "This role may not do that", "当前角色无权执行此操作", Retry.NO,
      "Use an account that has the role.", "请使用具备相应角色的账号。"),
     ("member-suspended", 403, _DENIED, "A member or its system is suspended", "部门或业务系统已停用", Retry.NO,
@@ -149,7 +153,7 @@ class Problem(Exception):
             "advice": self.kind.advice_zh if chinese else self.kind.advice_en,
             "retry": self.kind.retry.value,
             "request_id": request_id,
-            "data_left": data_left,
+            "data_left": data_left or self.extra.get("data_left") is True,
             "explain": "/explain",
         }
         return {**self.extra, **document}  # an extra member never takes the place of one of these

@@ -190,7 +190,15 @@ def create_app(
     `ready` says whether the component can do its work now. The metrics registry is at `app.state.metrics`.
     """
     app = FastAPI(
-        title=title, description=description, version="1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        title=title,
+        description=description,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # An address has one spelling, and nobody is sent elsewhere on the word of his own Host header.
+        redirect_slashes=False,
     )
     metrics = CollectorRegistry()
     app.state.metrics = metrics
@@ -237,24 +245,29 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 def serve(app: ASGIApp, *, host: str, port: int, backlog: int = 2048) -> None:
     """Run an ASGI app under uvicorn (uvloop, httptools) until SIGTERM; requests under way are finished first."""
-    # What is loaded by now stays for ever: the collector need not look at it, and need not look often.
+    settle_collector()
+    uvicorn.run(app, host=host, port=port, backlog=backlog, **server_settings())
+
+
+def settle_collector() -> None:
+    """What is loaded by now stays for ever: the collector need not look at it, and need not look often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
+
+
+def server_settings() -> dict[str, Any]:
+    """Settings of uvicorn wherever a component listens."""
+    return {
+        "loop": "uvloop",
+        "http": "httptools",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "date_header": False,
         # Nobody may say by a header where a request came from.
-        proxy_headers=False,
-        backlog=backlog,
-        timeout_graceful_shutdown=5,
-        timeout_keep_alive=30,
-        h11_max_incomplete_event_size=65_536,
-    )
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": 5,
+        "timeout_keep_alive": 30,
+        "h11_max_incomplete_event_size": 65_536,
+    }

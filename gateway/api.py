@@ -16,6 +16,8 @@ from exchange.web import prefers_chinese, problem_responses
 from gateway.disclose import Gateway
 from gateway.explain import explain
 from gateway.facts import active_key
+from gateway.metadata_api import Asking
+from registry.client import Snapshot
 
 router = APIRouter()
 
@@ -48,6 +50,20 @@ class Explanation(BaseModel):
     checks: list[Check]
 
 
+class SigningDesk:
+    """签名元数据窗口. Metadata at a gateway is for whoever signs the call, the lists too."""
+
+    async def viewing(self, request: Request) -> Snapshot:
+        """What is registered."""
+        return (await self.asking(request)).snapshot
+
+    async def asking(self, request: Request) -> Asking:
+        """The call of a registered system."""
+        gateway: Gateway = request.app.state.gateway
+        caller, signed = await calling_system(request)
+        return Asking(signed.request, caller, gateway.snapshots.current(), gateway.clock.now())
+
+
 async def calling_system(request: Request) -> tuple[str, SignedRequest]:
     """The subsystem that signed the call with a key that is active now."""
     gateway: Gateway = request.app.state.gateway
@@ -57,7 +73,8 @@ async def calling_system(request: Request) -> tuple[str, SignedRequest]:
         return active_key(snapshot, kid, owner=owner, now=now)
 
     caller, signed = await signed_by(request, key_of=key_of, now=now)
-    parse_json(signed.request.body)  # refuses what two readers could read differently, a name twice for one
+    if signed.request.body:
+        parse_json(signed.request.body)  # refuses what two readers could read differently, a name twice for one
     return caller, signed
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from audit.client import EntryDesk, EpochKeys, ReleaseDesk
@@ -23,11 +23,13 @@ from exchange.log import configure_logging, get_logger
 from exchange.problem import Problem
 from exchange.subjects import reply_inbox
 from exchange.web import create_app, serve
-from gateway.api import router
+from gateway import metadata_api
+from gateway.api import SigningDesk, router
 from gateway.config import Settings
 from gateway.disclose import Gateway
 from gateway.door import DataDoor
 from gateway.entries import Account, Scribe
+from gateway.head import plain_head
 from gateway.outcomes import Outcomes
 from gateway.quotas import SpentQuotas
 from gateway.strangers import Strangers
@@ -145,8 +147,12 @@ def control_app(
     ready: Callable[[], Awaitable[bool]] | None = None,
 ) -> FastAPI:
     """The control plane as FastAPI sees it; its OpenAPI document is committed."""
-    app = create_app("Yitong gateway", description="Ask why a request was refused.", lifespan=lifespan, ready=ready)
+    app = create_app(
+        "Yitong gateway", description="Ask why a request was refused, and what is registered.", lifespan=lifespan, ready=ready
+    )
+    app.state.catalogue = SigningDesk()
     app.include_router(router)
+    app.include_router(metadata_api.router, dependencies=[Depends(plain_head)])
     return app
 
 

@@ -1,6 +1,7 @@
 """The consumer's library: signs a question, sends it, and believes only what it has verified itself.
 
-`prepare` and `read_answer` do the work without any network; `Consumer` (async) and `SyncConsumer` carry the bytes.
+`prepare` and `read_answer`, or `prepare_batch` and `read_batch`, do the work without any network; `Consumer` (async) and
+`SyncConsumer` carry the bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 from urllib.parse import quote, urlsplit
@@ -21,8 +22,9 @@ from exchange.envelope import HttpRequest, Tag, sign_request, verify_request
 from exchange.identifiers import parse_service_id, parse_subsystem_id
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import PROBLEMS, Problem
-from exchange.question import ALL, DATA_PREFIX, spelled
+from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
+from gateway.answer_headers import said_by_gateway
 from registry.client import Snapshot
 
 MAX_ANSWER_BYTES = 16_777_216
@@ -70,6 +72,8 @@ class Fetched:
     answer: VerifiedAnswer
     request: tuple[bytes, bytes]
     """Signature base and signature of the request that this answers."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """x-road-request-id and x-road-request-hash as the gateway said them: to look things up, not to believe."""
 
     def document(self) -> dict[str, Any]:
         """The JSON view that an outway hands on: as a gateway's, but every word of it verified."""
@@ -93,8 +97,17 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """批量应答. What came of each subject, in the order in which they were asked about; `headers` as in Fetched."""
+
+    request_id: str
+    answers: tuple[Fetched | Problem, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """待发请求. A signed request and what must be remembered of it to check the answer."""
+    """待发请求. A signed request and what must be remembered of it to check the answer; in a batch, one for each subject."""
 
     request: HttpRequest
     asked: Asked
@@ -103,8 +116,8 @@ class Prepared:
     signature: bytes
 
 
-def _body(wanted: Wanted) -> bytes:
-    body: dict[str, Any] = {"subject": wanted.subject}
+def _body(wanted: Wanted, about: Mapping[str, Any]) -> bytes:
+    body: dict[str, Any] = {**about}
     if wanted.items:
         body["items"] = wanted.items if isinstance(wanted.items, str) else list(wanted.items)
     if wanted.facts:
@@ -116,6 +129,25 @@ def _body(wanted: Wanted) -> bytes:
 
 def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, authority: str = "") -> Prepared:
     """Sign a data request as `consumer` (slash form). Raises `malformed-request` for identifiers that are none."""
+    [prepared] = _prepare(consumer, key, wanted, {"subject": wanted.subject}, now, authority)
+    return prepared
+
+
+def prepare_batch(
+    consumer: str, key: SigningKey, wanted: Wanted, subjects: Sequence[str], *, now: float, authority: str = ""
+) -> tuple[Prepared, ...]:
+    """Sign once to ask about each of `subjects` what `wanted` asks about its one; the same request for every position.
+
+    Raises `malformed-request` for identifiers that are none, and for none or too many or equal subjects.
+    """
+    if not 1 <= len(subjects) <= MAX_SUBJECTS or len(set(map(spelled, subjects))) != len(subjects):
+        raise Problem("malformed-request", f"a batch names 1 to {MAX_SUBJECTS} different subjects")
+    return _prepare(consumer, key, wanted, {"subjects": list(subjects)}, now, authority)
+
+
+def _prepare(
+    consumer: str, key: SigningKey, wanted: Wanted, about: Mapping[str, Any], now: float, authority: str
+) -> tuple[Prepared, ...]:
     service = parse_service_id(wanted.service)
     parse_subsystem_id(consumer)
     request_id = wanted.request_id or str(uuid.uuid4())
@@ -128,7 +160,7 @@ def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, autho
     optional = (("x-road-userid", wanted.officer), ("x-road-issue", wanted.case), ("exchange-consent", wanted.consent))
     # RFC 9421 covers header bytes; a Chinese case number travels percent-encoded.
     headers += [(name, quote(value, safe=" !#$&'()*+,/:;=?@[]")) for name, value in optional if value is not None]
-    plain = HttpRequest("POST", f"{DATA_PREFIX}{service}", "", authority, headers, _body(wanted))
+    plain = HttpRequest("POST", f"{DATA_PREFIX}{service}", "", authority, headers, _body(wanted, about))
     signed = sign_request(key, plain, tag=Tag.REQUEST, now=now)
     evidence = verify_request(signed, tag=Tag.REQUEST, key_of=lambda _: key.public, now=now)
     everything = wanted.items == ALL
@@ -137,12 +169,15 @@ def prepare(consumer: str, key: SigningKey, wanted: Wanted, *, now: float, autho
         service=str(service),
         request_id=request_id,
         request=b64url(evidence.digest),
-        subject=spelled(wanted.subject),
+        subject="",
         items=None if everything else frozenset(wanted.items),
         facts=frozenset(wanted.facts),
         arguments=wanted.facts,
     )
-    return Prepared(signed, asked, evidence.base, evidence.signature)
+    subjects = about.get("subjects") or [about["subject"]]
+    return tuple(
+        Prepared(signed, replace(asked, subject=spelled(subject)), evidence.base, evidence.signature) for subject in subjects
+    )
 
 
 def read_answer(status: int, body: bytes, prepared: Prepared, snapshot: Snapshot, *, now: float) -> Fetched:
@@ -151,11 +186,53 @@ def read_answer(status: int, body: bytes, prepared: Prepared, snapshot: Snapshot
     Raises the gateway's problem, `record-invalid` for an answer that does not verify or answers something else, and
     `record-incomplete` for one that lacks something that was asked for.
     """
-    asked = prepared.asked
+    _require_answer(status, body)
+    try:
+        presentation = body.decode("ascii")
+    except UnicodeDecodeError:
+        raise Problem("record-invalid", reason="the answer is not ASCII") from None
+    return _believe(presentation, prepared, snapshot, now)
+
+
+def read_batch(
+    status: int, body: bytes, prepared: Sequence[Prepared], snapshot: Snapshot, *, now: float
+) -> tuple[Fetched | Problem, ...]:
+    """Verify each position of a batch's answer against its own question; where one does not verify, that is its problem.
+
+    Raises the gateway's problem where the whole batch was refused, and `record-invalid` for an answer of another length.
+    """
+    _require_answer(status, body)
+    try:
+        documents = parse_json(body, max_bytes=MAX_ANSWER_BYTES)
+    except Problem as problem:
+        raise Problem("record-invalid", reason=f"the batch's answer: {problem.detail}") from None
+    if not isinstance(documents, list) or len(documents) != len(prepared):
+        raise Problem("record-invalid", reason="the batch's answer is no list with a position for each subject")
+    return tuple(_read_position(each, own, snapshot, now) for each, own in zip(documents, prepared, strict=True))
+
+
+def _read_position(document: object, prepared: Prepared, snapshot: Snapshot, now: float) -> Fetched | Problem:
+    if not isinstance(document, dict) or "receipt" not in document:
+        return _problem_of(document, "a position of the batch")
+    presentation = document["receipt"]
+    if not isinstance(presentation, str) or not presentation.isascii():
+        return Problem("record-invalid", reason="the receipt is no presentation")
+    try:
+        return _believe(presentation, prepared, snapshot, now)
+    except Problem as problem:
+        return problem
+
+
+def _require_answer(status: int, body: bytes) -> None:
     if len(body) > MAX_ANSWER_BYTES:
         raise Problem("too-large", "the answer is larger than an answer may be")
     if status != 200:
         raise read_problem(status, body)
+
+
+def _believe(presentation: str, prepared: Prepared, snapshot: Snapshot, now: float) -> Fetched:
+    """What a presentation says, once it has been verified against the question."""
+    asked = prepared.asked
     provider = asked.service.rpartition("/")[0]
 
     def provider_key(kid: str) -> VerifyKey | None:
@@ -165,10 +242,6 @@ def read_answer(status: int, body: bytes, prepared: Prepared, snapshot: Snapshot
         entry = snapshot.key(kid)
         return _key(snapshot, kid, now) if entry is not None and snapshot.gateway(entry.owner) is not None else None
 
-    try:
-        presentation = body.decode("ascii")
-    except UnicodeDecodeError:
-        raise Problem("record-invalid", reason="the answer is not ASCII") from None
     answer = verify_answer(presentation, asked, provider_key_of=provider_key, gateway_key_of=gateway_key)
     record = answer.record
     masked = record.values("masked")
@@ -196,11 +269,17 @@ def read_problem(status: int, body: bytes) -> Problem:
     """The problem that a gateway answered with; `internal` for something that is none."""
     try:
         document = parse_json(body)
-        code, detail = document["code"], document["detail"]
-    except (Problem, KeyError, TypeError):
-        return Problem("internal", f"the gateway answered {status} with something that is no problem document")
-    if code not in PROBLEMS or not isinstance(detail, str):
-        return Problem("internal", f"the gateway answered {status} with an unknown code")
+    except Problem:
+        document = None
+    return _problem_of(document, str(status))
+
+
+def _problem_of(document: object, what: str) -> Problem:
+    code, detail = (document.get("code"), document.get("detail")) if isinstance(document, dict) else (None, None)
+    if not isinstance(document, dict) or not isinstance(code, str) or not isinstance(detail, str):
+        return Problem("internal", f"the gateway answered {what} with something that is no problem document")
+    if code not in PROBLEMS:
+        return Problem("internal", f"the gateway answered {what} with an unknown code")
     known = {"type", "code", "title", "status", "detail", "message", "advice", "retry", "explain"}
     return Problem(code, detail, **{name: value for name, value in document.items() if name not in known})
 
@@ -226,23 +305,41 @@ class Consumer:
     async def fetch(self, wanted: Wanted) -> Fetched:
         """Ask, verify, read. Raises Problem; after `provider-unavailable` and the like the same request id may be tried again."""
         snapshot = self._trust.current()
-        request_id = wanted.request_id or str(uuid.uuid4())
+
+        def sign(own: Wanted, authority: str) -> tuple[Prepared, ...]:
+            return (prepare(self._consumer, self._key, own, now=self._clock.now(), authority=authority),)
+
+        answer, [prepared] = await self._ask(wanted, sign, accept=SD_JWT)
+        fetched = read_answer(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
+        return replace(fetched, headers=said_by_gateway(answer.headers.items()))
+
+    async def fetch_batch(self, wanted: Wanted, subjects: Sequence[str]) -> Batch:
+        """Ask about each of `subjects`, up to 100, what `wanted` asks about its one, under one signature and request id.
+
+        Each position is a record of its own, or the problem it ended in. Raises Problem where the whole batch was refused.
+        """
+        snapshot = self._trust.current()
+
+        def sign(own: Wanted, authority: str) -> tuple[Prepared, ...]:
+            return prepare_batch(self._consumer, self._key, own, subjects, now=self._clock.now(), authority=authority)
+
+        answer, prepared = await self._ask(wanted, sign, accept="application/json")
+        answers = read_batch(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
+        return Batch(prepared[0].asked.request_id, answers, said_by_gateway(answer.headers.items()))
+
+    async def _ask(
+        self, wanted: Wanted, sign: Callable[[Wanted, str], tuple[Prepared, ...]], *, accept: str
+    ) -> tuple[httpx2.Response, tuple[Prepared, ...]]:
+        """The answer of the first gateway that can be reached."""
+        wanted = replace(wanted, request_id=wanted.request_id or str(uuid.uuid4()))
         last: Problem | None = None
         for gateway in self._gateways:
-            prepared = prepare(
-                self._consumer,
-                self._key,
-                replace(wanted, request_id=request_id),
-                now=self._clock.now(),
-                authority=urlsplit(gateway).netloc,
-            )
+            # Signed anew for the next one: the provider answers one signed request once.
+            prepared = sign(wanted, urlsplit(gateway).netloc)
             try:
-                answer = await self._send(gateway, prepared.request, accept=SD_JWT)
+                return await self._send(gateway, prepared[0].request, accept=accept), prepared
             except httpx2.HTTPError as error:
-                # Signed anew for the next one: the provider answers one signed request once.
                 last = Problem("provider-unavailable", "no gateway can be reached", reason=type(error).__name__)
-                continue
-            return read_answer(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
         raise last or Problem("provider-unavailable", "no gateway is configured")
 
     async def explain(self, request_id: str) -> dict[str, Any]:
@@ -285,6 +382,10 @@ class SyncConsumer:
     def fetch(self, wanted: Wanted) -> Fetched:
         """As `Consumer.fetch`."""
         return self._runner.run(self._consumer.fetch(wanted))
+
+    def fetch_batch(self, wanted: Wanted, subjects: Sequence[str]) -> Batch:
+        """As `Consumer.fetch_batch`."""
+        return self._runner.run(self._consumer.fetch_batch(wanted, subjects))
 
     def explain(self, request_id: str) -> dict[str, Any]:
         """As `Consumer.explain`."""

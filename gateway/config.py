@@ -54,15 +54,23 @@ class OutwaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
 
     host: str = "127.0.0.1"
-    """Loopback only: systems of the department's own network reach it through a tunnel or the unix socket."""
+    """Where the plain port listens. Tokens and data cross it unencrypted, so beyond loopback use the TLS port."""
     port: int = 0
-    """Port, if no unix socket is used."""
+    """Plain port; 0: none."""
     socket: Path | None = None
-    """Unix socket instead of a port."""
+    """Unix socket, for owner and group."""
+    tls_host: str = "127.0.0.1"
+    """Where the TLS port listens."""
+    tls_port: int = 0
+    """TLS port (1.2 or newer); 0: none."""
+    certificate_file: Path | None = None
+    """PEM chain that the outway shows on its TLS port."""
+    certificate_key_file: Path | None = None
+    """PEM of that certificate's key."""
     gateway_urls: str
     """Gateways, separated by commas; the next one is tried when one cannot be reached."""
     systems_file: Path
-    """JSON: the local systems with token file, subsystem, key file, services and default purpose."""
+    """JSON: the local systems, each with its subsystem, key, services, default purposes, connection mode, and how it is known."""
     registry_url: str
     """Where snapshots come from."""
     registry_key_file: Path

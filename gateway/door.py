@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from base64 import b64encode
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,19 +15,19 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import DATA_PREFIX, MAX_REQUEST_BYTES
 from exchange.web import render_problem
+from gateway.answer_headers import answer_headers, hash_request
 from gateway.disclose import Disclosed, Gateway, Outcome, disclose
+from gateway.head import raw_path, require_plain_head
+from gateway.metadata import is_metadata
 
 BODY_SECONDS = 10
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 16_384
-MAX_PATH_BYTES = 512
 SD_JWT = "application/sd-jwt"
 
 log = get_logger(__name__)
 
 
 class DataDoor:
-    """Serves `POST /r1/…` and hands everything else to the control-plane app."""
+    """Serves `POST /r1/…` and hands everything else to the control-plane app, metadata services below `/r1/` too."""
 
     def __init__(self, control: ASGIApp) -> None:
         """`control` is the FastAPI app; the door stays shut until `open`."""
@@ -44,7 +41,7 @@ class DataDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        if scope["type"] == "http" and scope["path"].startswith(DATA_PREFIX):
+        if scope["type"] == "http" and scope["path"].startswith(DATA_PREFIX) and not is_metadata(scope["method"], scope["path"]):
             await self._serve(scope, receive, send)
         else:
             await self._control(scope, receive, send)
@@ -122,29 +119,22 @@ class _Preferences:
         return cls(named.get("accept", ""), named.get("accept-language", ""), shown)
 
     def render(self, problem: Problem) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        data_left = bool(problem.extra.pop("data_left", False))
-        return render_problem(problem, self.request_id, accept=self.accept, language=self.language, data_left=data_left)
+        return render_problem(problem, self.request_id, accept=self.accept, language=self.language)
 
 
 async def _read(scope: Scope, headers: list[tuple[str, str]], receive: Receive) -> HttpRequest:
     """The whole request within its limits. Raises `malformed-request`, `too-large`, `method-not-allowed`, `deadline-exceeded`."""
     if scope["method"] != "POST":
         raise _Unread("method-not-allowed", "a data service takes POST only: the subject stands in the body", (b"allow", b"POST"))
-    path = (scope.get("raw_path") or quote(scope["path"]).encode("ascii")).split(b"?", 1)[0]
-    if len(path) > MAX_PATH_BYTES or len(headers) > MAX_HEADERS:
-        raise Problem("too-large", "the path is too long or there are too many headers")
-    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-        raise Problem("too-large", "the headers are too large")
+    require_plain_head(scope)
     for name, value in headers:
-        if name == "content-encoding":
-            raise Problem("malformed-request", "a compressed body is not accepted")
         if name == "content-length" and int(value) > MAX_REQUEST_BYTES:
             raise _Unread("too-large", _BODY_TOO_LARGE, _HANG_UP)
-    if scope["http_version"] == "1.1" and sum(name == "host" for name, _ in headers) != 1:
-        raise Problem("malformed-request", "exactly one Host header is needed")  # RFC 9112 section 3.2
     authority = next((value for name, value in headers if name == "host"), "").lower()
     body = await _read_body(receive)
-    return HttpRequest("POST", path.decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body)
+    return HttpRequest(
+        "POST", raw_path(scope).decode("latin-1"), scope["query_string"].decode("latin-1"), authority, headers, body
+    )
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -168,45 +158,29 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-def request_hash(request: HttpRequest) -> str:
-    """`x-road-request-hash`: base64 of SHA-512(SHA-512(head) ‖ SHA-512(body)), of SHA-512(head) without a body.
-
-    X-Road's formula over names in lower case, so it is not comparable with what a Security Server computes.
-    """
-    target = request.path + (f"?{request.query}" if request.query else "")
-    head = f"{request.method}\r\n{target}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in request.headers)
-    digest = hashlib.sha512(head.encode("utf-8")).digest()
-    if request.body:
-        digest = hashlib.sha512(digest + hashlib.sha512(request.body).digest()).digest()
-    return b64encode(digest).decode("ascii")
-
-
 def _render(outcome: Outcome, accept: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body: the presentation itself, or JSON with the data read out and the presentation beside it."""
     first = outcome.answers[0]
     if SD_JWT in accept and not outcome.batch and isinstance(first, Disclosed):
         body, media = first.presentation.encode("ascii"), SD_JWT
     else:
-        documents = [answer_document(answer) for answer in outcome.answers]
+        documents = [answer_document(answer, outcome.headers.request_id) for answer in outcome.answers]
         body, media = orjson.dumps(documents if outcome.batch else documents[0]), "application/json"
-    service, consumer = outcome.headers.service, outcome.headers.consumer
-    texts = {
-        "content-type": media,
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-        "x-road-id": outcome.headers.request_id,
-        "x-road-client": str(consumer),
-        "x-road-service": str(service),
-        "x-road-request-id": outcome.exchange_id,
-        "x-road-request-hash": request_hash(outcome.request),
-    }
+    headers = answer_headers(
+        request_id=outcome.headers.request_id,
+        consumer=str(outcome.headers.consumer),
+        service=str(outcome.headers.service),
+        exchange_id=outcome.exchange_id,
+        request_hash=hash_request(outcome.request),
+    )
+    texts = {"content-type": media, "content-length": str(len(body)), "cache-control": "no-store", **headers}
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in texts.items()], body
 
 
-def answer_document(answer: Disclosed | Problem) -> dict[str, object]:
+def answer_document(answer: Disclosed | Problem, request_id: str) -> dict[str, object]:
     """The convenient JSON view of one answer; whoever must be sure reads `receipt` instead. A problem in a batch stays one."""
     if isinstance(answer, Problem):
-        return answer.document()
+        return answer.document(request_id)
     record, shown = answer.record, answer.shown
     return {
         "found": record.claims.found,

@@ -1,34 +1,26 @@
-"""出口代理: the small process beside a department's own system, which speaks plain JSON; this one signs and verifies for it.
+"""出口代理: the small process beside a department's own systems, which speak plain JSON; this one signs and verifies for them.
 
-A local system proves itself with a token from a file, and is bound to one subsystem, its key and the services it may ask.
+A local system is bound to one subsystem, its key and the services it may ask; `gateway/local_systems.py` says how it is known.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
-
 from exchange.canonical import parse_json
-from exchange.control import read_request
+from exchange.clock import Clock
 from exchange.envelope import HttpRequest
 from exchange.identifiers import parse_request_id
 from exchange.keys import SigningKey
 from exchange.log import get_logger
-from exchange.problem import PROBLEMS, Problem
-from exchange.question import ALL, parse_headers, parse_questions
-from exchange.web import problem_responses, render_problem
-from gateway.client import Fetched, Wanted
-
-MIN_TOKEN = 22
+from exchange.problem import Problem
+from exchange.question import ALL, Headers, Question, parse_headers, parse_questions, parse_service_path
+from gateway.answer_headers import EXCHANGE_ID, REQUEST_HASH, answer_headers, new_request_id
+from gateway.client import Batch, Fetched, Trust, Wanted
+from gateway.local_systems import Connection, LocalSystem, LocalSystems
+from registry.client import Snapshot
 
 log = get_logger(__name__)
 
@@ -40,48 +32,21 @@ class Asks(Protocol):
         """Ask, verify, read."""
         ...
 
+    async def fetch_batch(self, wanted: Wanted, subjects: Sequence[str]) -> Batch:
+        """The same about several."""
+        ...
+
     async def explain(self, request_id: str) -> dict[str, Any]:
         """Why a request was refused."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class LocalSystem:
-    """本地业务系统. A program on the department's own network that may ask through this outway."""
+class HandedOn:
+    """转交应答. What a local system gets: the document and X-Road's headers."""
 
-    name: str
-    token_digest: bytes
-    subsystem: str
-    key_file: Path
-    services: frozenset[str]
-    purpose: str | None
-
-
-def load_systems(path: Path) -> tuple[LocalSystem, ...]:
-    """Read the systems file: a JSON list of {name, token_file, subsystem, key_file, services, purpose}.
-
-    Raises ValueError for a token that could be guessed: with an empty one everybody would be that system.
-    """
-    systems = []
-    for entry in json.loads(path.read_text(encoding="utf-8")):
-        token = Path(entry["token_file"]).read_text(encoding="ascii").strip()
-        if len(token) < MIN_TOKEN:
-            raise ValueError(f"the token of {entry['name']} is shorter than {MIN_TOKEN} characters")
-        systems.append(
-            LocalSystem(
-                name=entry["name"],
-                token_digest=_digest(token),
-                subsystem=entry["subsystem"],
-                key_file=Path(entry["key_file"]),
-                services=frozenset(entry["services"]),
-                purpose=entry.get("purpose"),
-            )
-        )
-    return tuple(systems)
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8")).digest()
+    document: dict[str, Any] | list[dict[str, Any]]
+    headers: Mapping[str, str]
 
 
 def load_key(system: LocalSystem) -> SigningKey:
@@ -90,60 +55,72 @@ def load_key(system: LocalSystem) -> SigningKey:
 
 
 class Outway:
-    """Turns a local system's plain calls into signed, verified ones."""
+    """出口代理. Turns a local system's plain calls into signed, verified ones."""
 
-    def __init__(self, systems: Sequence[LocalSystem], consumers: Mapping[str, Asks]) -> None:
-        """`consumers` maps the name of a local system to its consumer client."""
-        self._systems, self._consumers = systems, consumers
+    def __init__(self, systems: LocalSystems, consumers: Mapping[str, Asks], trust: Trust, clock: Clock) -> None:
+        """`consumers` by the system's name."""
+        self._systems, self._consumers, self._trust, self._clock = systems, consumers, trust, clock
 
-    def system_of(self, authorization: str) -> LocalSystem:
-        """The system whose token this is. Raises `unauthenticated`; every token is compared, in constant time."""
-        scheme, _, token = authorization.partition(" ")
-        digest = _digest(token.strip() if scheme.lower() == "bearer" else "")
-        matching = [system for system in self._systems if hmac.compare_digest(system.token_digest, digest)]
-        if not matching:
-            raise Problem("unauthenticated", "a token of a local system is needed")
-        return matching[0]
-
-    async def fetch(self, request: HttpRequest) -> dict[str, Any]:
-        """Answer one plain call. Raises Problem."""
-        system = self.system_of(request.one("authorization") or "")
-        wanted = _wanted(_completed(request, system))
-        if wanted.service not in system.services:
+    async def fetch(self, request: HttpRequest, connection: Connection) -> HandedOn:
+        """Answer one plain call about one subject or, with `subjects`, several. Raises Problem."""
+        system, _ = self.speaker(request, connection)
+        headers = parse_headers(_completed(request, system))
+        questions, batch = parse_questions(headers, request.body)
+        if str(headers.service) not in system.services:
             raise Problem("right-missing", "this local system is not bound to that service")
+        wanted, consumer = _wanted(headers, questions[0]), self._consumers[system.name]
         try:
-            return (await self._consumers[system.name].fetch(wanted)).document()
+            answer = await (
+                consumer.fetch_batch(wanted, [question.subject for question in questions]) if batch else consumer.fetch(wanted)
+            )
         except Problem as problem:
             # Under this id the gateway explains, and a retry is the same request; our own shell's id means nothing there.
-            problem.extra["request_id"] = wanted.request_id
+            problem.extra["request_id"] = headers.request_id
             raise
+        if isinstance(answer, Batch):
+            document: Any = [_position(each, headers.request_id) for each in answer.answers]
+        else:
+            document = answer.document()
+        said = answer_headers(
+            request_id=headers.request_id,
+            consumer=system.subsystem,
+            service=str(headers.service),
+            exchange_id=answer.headers.get(EXCHANGE_ID),
+            request_hash=answer.headers.get(REQUEST_HASH),
+        )
+        return HandedOn(document, said)
 
-    async def explain(self, request: HttpRequest) -> dict[str, Any]:
+    async def explain(self, request: HttpRequest, connection: Connection) -> dict[str, Any]:
         """Why a request of this system was refused. Raises Problem."""
-        system = self.system_of(request.one("authorization") or "")
+        system, _ = self.speaker(request, connection)
         body = parse_json(request.body)
         if not isinstance(body, dict) or not isinstance(body.get("request_id"), str):
             raise Problem("malformed-request", "the body is an object with request_id")
         return await self._consumers[system.name].explain(parse_request_id(body["request_id"]))
 
+    def speaker(self, request: HttpRequest, connection: Connection) -> tuple[LocalSystem, float]:
+        """Who speaks on a connection, and what time it is (unix seconds). Raises what `LocalSystems.speaker` raises."""
+        now = self._clock.now()
+        return self._systems.speaker(request, connection, now), now
+
+    def catalogue(self) -> Snapshot:
+        """What is registered. Raises `registry-stale`."""
+        return self._trust.current()
+
 
 def _completed(request: HttpRequest, system: LocalSystem) -> HttpRequest:
-    """The call with what the outway knows by itself; a system cannot speak for another subsystem."""
-    named = request.one("x-road-client")
-    if named is not None and named != system.subsystem:
-        raise Problem("forbidden", "X-Road-Client is not the subsystem that this system is bound to")
+    """The call with what the outway knows by itself."""
     present = {name for name, _ in request.headers}
-    defaults = {"x-road-client": system.subsystem, "x-road-id": str(uuid.uuid4()), "exchange-purpose": system.purpose}
+    defaults = {
+        "x-road-client": system.subsystem,
+        "x-road-id": new_request_id(system.subsystem),
+        "exchange-purpose": system.default_purpose(str(parse_service_path(request.path))),
+    }
     added = [(name, value) for name, value in defaults.items() if name not in present and value is not None]
     return replace(request, headers=[*request.headers, *added])
 
 
-def _wanted(request: HttpRequest) -> Wanted:
-    headers = parse_headers(request)
-    questions, batch = parse_questions(headers, request.body)
-    if batch:
-        raise Problem("malformed-request", "the outway takes one subject at a time")
-    question = questions[0]
+def _wanted(headers: Headers, question: Question) -> Wanted:
     return Wanted(
         service=str(headers.service),
         subject=question.subject,
@@ -158,40 +135,9 @@ def _wanted(request: HttpRequest) -> Wanted:
     )
 
 
-router = APIRouter()
-
-
-@router.post(
-    "/r1/{service:path}",
-    summary="Fetch data; signed and verified on the way",
-    responses=problem_responses(*(code for code in PROBLEMS if code != "internal")),
-)
-async def fetch(service: str, request: Request) -> Response:  # noqa: ARG001 - read from the raw path, undecoded
-    """The same path, headers and body as at a gateway, without signature; `Authorization: Bearer` names the local system."""
-    outway: Outway = request.app.state.outway
-    try:
-        document = await outway.fetch(await read_request(request))
-    except Problem as problem:
-        return _refusal(request, problem)
-    return JSONResponse(document, headers={"cache-control": "no-store"})
-
-
-def _refusal(request: Request, problem: Problem) -> Response:
-    """A gateway's refusal as it was said: the request's own id, and whether data left under it before."""
-    log.info("refused", code=problem.code, reason=problem.reason)
-    request_id = problem.extra.pop("request_id", None) or request.state.request_id
-    data_left = bool(problem.extra.pop("data_left", False))
-    accept, language = request.headers.get("accept", ""), request.headers.get("accept-language", "")
-    status, headers, body = render_problem(problem, request_id, accept=accept, language=language, data_left=data_left)
-    return Response(body, status, headers={name.decode("ascii"): value.decode("ascii") for name, value in headers})
-
-
-@router.post(
-    "/explain",
-    summary="Why was a request refused?",
-    responses=problem_responses("malformed-request", "unauthenticated", "not-found", "audit-unavailable"),
-)
-async def explain(request: Request) -> JSONResponse:
-    """What became of a request of the calling system."""
-    outway: Outway = request.app.state.outway
-    return JSONResponse(await outway.explain(await read_request(request)))
+def _position(answer: Fetched | Problem, request_id: str) -> dict[str, Any]:
+    """A position of a batch: a verified answer, or the problem in its place."""
+    if isinstance(answer, Fetched):
+        return answer.document()
+    log.info("refused", code=answer.code, reason=answer.reason)
+    return answer.document(request_id)

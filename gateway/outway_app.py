@@ -7,17 +7,21 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx2
-import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from exchange.clock import SystemClock
 from exchange.keys import VerifyKey
+from exchange.listen import Listener, listen_tcp, listen_unix, serve_on, server_tls
 from exchange.log import configure_logging
 from exchange.problem import Problem
-from exchange.web import create_app, serve
+from exchange.web import create_app
+from gateway import metadata_api, outway_api
 from gateway.client import Consumer
 from gateway.config import OutwaySettings
-from gateway.outway import Outway, load_key, load_systems, router
+from gateway.head import plain_head
+from gateway.local_systems import LocalSystems, is_loopback, load_systems, require_reachable
+from gateway.outway import Outway, load_key
+from gateway.outway_api import LocalDesk
 from registry.client import SnapshotSource
 
 
@@ -38,7 +42,8 @@ def build(settings: OutwaySettings) -> FastAPI:
                 system.name: Consumer(gateways, system.subsystem, load_key(system), snapshots, http, clock=clock)
                 for system in systems
             }
-            app.state.outway = Outway(systems, consumers)
+            app.state.outway = Outway(systems, consumers, snapshots, clock)
+            app.state.catalogue = LocalDesk(app.state.outway)
             sources.append(snapshots)
             yield
             await snapshots.stop()
@@ -50,18 +55,40 @@ def build(settings: OutwaySettings) -> FastAPI:
             return False
 
     app = create_app("Yitong outway", lifespan=lifespan, ready=ready, description="Plain JSON in, signed requests out.")
-    app.include_router(router)
+    for router in (outway_api.router, metadata_api.router):
+        app.include_router(router, dependencies=[Depends(plain_head)])
     return app
+
+
+def open_listeners(settings: OutwaySettings, systems: LocalSystems) -> list[Listener]:
+    """Listen as the settings say. Raises ValueError where a system could not be reached as its entry says, or by too many."""
+    has_tls = bool(settings.tls_port)
+    if has_tls != (settings.certificate_file is not None) or has_tls != (settings.certificate_key_file is not None):
+        raise ValueError("a TLS port, a certificate and its key come together")
+    hosts = [settings.host] * bool(settings.port) + [settings.tls_host] * has_tls
+    require_reachable(systems, has_tls=has_tls, is_private=all(map(is_loopback, hosts)))
+    listeners = []
+    if settings.socket is not None:
+        listeners.append(listen_unix(settings.socket))
+    if settings.port:
+        listeners.append(listen_tcp(settings.host, settings.port))
+    if settings.certificate_file is not None and settings.certificate_key_file is not None:
+        tls = server_tls(settings.certificate_file, settings.certificate_key_file, systems.certificates)
+        listeners.append(listen_tcp(settings.tls_host, settings.tls_port, tls))
+    if not listeners:
+        raise ValueError("an outway needs a port, a TLS port or a unix socket")
+    return listeners
 
 
 def main() -> None:
     """`python -m gateway.outway_app`, configured by YITONG_… variables."""
     settings = OutwaySettings()  # type: ignore[call-arg]  # the fields come from the environment
     configure_logging("outway", settings.log_level)
-    if settings.socket is not None:
-        uvicorn.run(build(settings), uds=str(settings.socket), log_config=None, access_log=False, server_header=False)
-    else:
-        serve(build(settings), host=settings.host, port=settings.port)
+    try:
+        listeners = open_listeners(settings, load_systems(settings.systems_file))
+    except (ValueError, OSError, KeyError, TypeError, Problem) as error:
+        raise SystemExit(f"outway: {error!r}") from None
+    serve_on(build(settings), listeners)
 
 
 if __name__ == "__main__":

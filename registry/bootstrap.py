@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 from registry import forms
-from registry.entities import entity_of
+from registry.entities import entity_of, require_unlike
 from registry.model import Kind, Registered
 
 MAX_FILE_BYTES = 1_048_576
@@ -48,6 +48,8 @@ def read_bootstrap(path: Path, instance: str) -> tuple[bytes, list[Registered]]:
             (Kind.PURPOSE, form.purposes),
             (Kind.SERVICE, form.services),
         )
+        for _, entries in listed:
+            require_unlike(entry.id for entry in entries)
         return raw, [Registered(kind, entity_of(kind, entry, instance), 1) for kind, entries in listed for entry in entries]
     except ValidationError as error:
         places = sorted({".".join(map(str, item["loc"])) for item in error.errors()})

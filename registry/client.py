@@ -10,6 +10,7 @@ import httpx2
 
 from exchange.clock import Clock
 from registry.conformance import document_digest, sign_report, verify_report
+from registry.describe import describe_service
 from registry.filings.calls import FilingCalls
 from registry.model import (
     FULL,
@@ -55,6 +56,7 @@ __all__ = [
     "Status",
     "SubjectKind",
     "Subsystem",
+    "describe_service",
     "document_digest",
     "parse_right",
     "right_id",

@@ -203,6 +203,11 @@ class Snapshot:
         """Every subsystem by identifier, suspended ones too."""
         return self._parties.subsystems
 
+    @property
+    def gateways(self) -> Mapping[str, Gateway]:
+        """Every gateway by name, suspended ones too."""
+        return self._doors.gateways
+
     def is_active(self, subsystem: SubsystemId | str) -> bool:
         """Whether a subsystem and its member are registered and not suspended."""
         name = str(subsystem)

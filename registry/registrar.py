@@ -20,6 +20,7 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from registry import store
 from registry.change import Change, Stage, Verb, amended, keep, moved, narrows
+from registry.entities import require_unlike
 from registry.filings import store as filings
 from registry.filings.model import FilingState, Step
 from registry.ledger import Ledger
@@ -77,13 +78,16 @@ class Registrar:
     async def publish(self, entity: Entity, kind: Kind, filing: int, actor: str) -> Registered:
         """Make an approved filing count: a new entry, or the next version of one, with the status of the one before.
 
-        Raises `not-found` if what it belongs to is not registered, `conflict` (see `amended`), `audit-unavailable`.
+        Raises `not-found` if what it belongs to is not registered, `conflict` for a new one that looks like another (and see
+        `amended`), `audit-unavailable`.
         """
         async with self.alone():
             async with self._engine.connect() as connection:
                 before = await store.find_entry(connection, kind, entity.id)
                 parent = parent_of(kind, entity.id)
                 orphan = parent is not None and await store.find_entry(connection, *parent) is None
+                if before is None:
+                    require_unlike([entity.id], await store.load_ids(connection, kind))
             if orphan and parent is not None:
                 raise Problem("not-found", f"the {parent[0]} that it belongs to is not registered")
             if before is None:

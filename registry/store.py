@@ -146,6 +146,11 @@ async def find_entries(connection: AsyncConnection, kind: Kind, identifiers: Ite
     return {row.id: _registered(row) for row in await connection.execute(query)}
 
 
+async def load_ids(connection: AsyncConnection, kind: Kind) -> list[str]:
+    """The identifiers of all entries of a kind."""
+    return list((await connection.execute(sa.select(_entry.c.id).where(_entry.c.kind == kind))).scalars())
+
+
 async def list_entries(connection: AsyncConnection, kind: Kind, *, after: str, limit: int) -> list[Registered]:
     """Entries in the order of their id, those after `after`."""
     query = sa.select(_entry).where(_entry.c.kind == kind, _entry.c.id > after).order_by(_entry.c.id).limit(limit)

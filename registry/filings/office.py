@@ -19,7 +19,7 @@ from exchange.problem import Problem
 from exchange.tokens import Role
 from registry.callers import Actor
 from registry.conformance import require_passed
-from registry.entities import entity_of
+from registry.entities import entity_of, require_unlike
 from registry.filings import store
 from registry.filings.forms import read_form
 from registry.filings.model import SIDES, Filing, FilingMove, FilingState, Side, Step, owner_of
@@ -28,6 +28,7 @@ from registry.journal import Journal
 from registry.model import Kind
 from registry.preconditions import require_revision
 from registry.registrar import Registrar
+from registry.store import load_ids
 
 GRACE_BATCH = 50
 READERS = (Role.REGISTRAR, Role.AUDITOR, Role.SUPERVISOR)
@@ -54,11 +55,16 @@ class FilingOffice:
     # --- papers
 
     async def draft(self, actor: Actor, kind: Kind, document: dict[str, Any], catalogue: dict[str, Any] | None) -> Filing:
-        """Begin a filing. Raises `malformed-request` with all faults, `forbidden`, `conflict` if one is open."""
+        """Begin a filing.
+
+        Raises `malformed-request` with all faults, `forbidden`, `conflict` if one is open or it looks like another entry.
+        """
         document = self._papers(kind, document, catalogue)
         self._require_owner(actor, kind, document["id"])
         async with self.engine.begin() as connection:
             version = await store.last_version(connection, kind, document["id"]) + 1
+            if version == 1:
+                require_unlike([document["id"]], await load_ids(connection, kind))
             _require_version(kind, document, version)
             filing = await store.add(connection, kind, document, catalogue, version, self._trail(actor))
             await self._note(connection, "draft", filing, actor)

@@ -25,6 +25,7 @@ from tests.benchmarks.extras import find_extra
 from tests.benchmarks.releases import CALLERS, WorkerFailed, measure_all
 from tests.benchmarks.report import Added, Report
 from tests.benchmarks.rounds import Course, LoadFailed, Measured, all_errors
+from tests.benchmarks.scale import measure_scale
 from tests.benchmarks.stage import ROOT, Stage, open_stage
 from tests.benchmarks.usage import machine_facts
 
@@ -44,6 +45,8 @@ class Settings:
     callers: int
     people: int
     whole: bool
+    scale: tuple[int, int]
+    """Services and rights of the registry that is measured for its size."""
     output: Path
 
 
@@ -57,6 +60,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--callers", type=int, default=CALLERS, help=f"callers of each releasing process ({CALLERS})")
     parser.add_argument("--people", type=int, default=1000, help="how many people live in the district (1000)")
     parser.add_argument("--without-exchange", action="store_true", help="only the plain servers and the fence")
+    parser.add_argument("--full-scale", action="store_true", help="a registry of 10,000 services, 100,000 rights")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes (build/bench.json)")
     chosen = parser.parse_args(arguments)
     return Settings(
@@ -66,6 +70,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         callers=chosen.callers,
         people=chosen.people,
         whole=not chosen.without_exchange,
+        scale=(10_000, 100_000) if chosen.full_scale else (1_000, 10_000),
         output=chosen.output,
     )
 
@@ -112,6 +117,9 @@ class Bench:
             self._measure_latency(stage, course, contestants)
             self.say("the fence")
             self.report.releases = measure_all(stage, settings.seconds, settings.callers)
+            services, rights = settings.scale
+            self.say(f"a registry of {services} services and {rights} rights")
+            self.report.scale = measure_scale(stage.database, stage.root, services=services, rights=rights)
             self._keep_logs(stage)
 
     def broken(self) -> list[str]:

@@ -16,6 +16,7 @@ from tests.benchmarks.contestants import ALONE, FULL, FULL_BOTH, PROXY, RECORDED
 from tests.benchmarks.figures import middle, plain_number
 from tests.benchmarks.releases import COUNTED, FREE, LIMITED, WITHDRAWING, Placed
 from tests.benchmarks.rounds import CLIENT, Measured, all_errors, median_cpu, paired_ratio
+from tests.benchmarks.scale import Scaled
 
 FORMAT = 1
 MUCH = 0.1
@@ -67,6 +68,7 @@ class Report:
     measured: dict[str, list[Measured]] = field(default_factory=dict)
     added: Added | None = None
     releases: dict[str, Placed] = field(default_factory=dict)
+    scale: Scaled | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """What did not take part, and why."""
 
@@ -114,6 +116,7 @@ class Report:
                 0.0,
                 at_most=True,
             ),
+            Target("decision among all rights / among ten", self.scale.growth if self.scale else math.nan, 1.2, at_most=True),
             Target("gateway memory under load, MB", middle(memory), 150.0, at_most=True),
         ]
 
@@ -129,6 +132,7 @@ class Report:
             "contestants": {name: _contestant(measured) for name, measured in self.measured.items()},
             "added_latency": None if self.added is None else _added(self.added),
             "releases": {name: _plain(asdict(placed)) for name, placed in self.releases.items()},
+            "scale": None if self.scale is None else _plain({**asdict(self.scale), "growth": self.scale.growth}),
             "ratios": _plain(self.ratios()),
             "targets": [_plain({**asdict(target), "holds": target.holds}) for target in self.targets()],
         }
@@ -151,6 +155,8 @@ class Report:
             )
         if self.releases:
             console.print(_release_table(self.releases))
+        if self.scale is not None:
+            console.print(self.scale.sentence(), highlight=False)
         if (others := self.others()) > MUCH:
             console.print(
                 f"[yellow]Others used {others:.0%} of the processors meanwhile: measure again when the machine is idle.[/]"

@@ -15,6 +15,7 @@ from exchange.identifiers import (
     MemberId,
     ServiceId,
     SubsystemId,
+    appearance,
     parse_enterprise_id,
     parse_member_id,
     parse_person_id,
@@ -92,6 +93,27 @@ def test_percent_encoding_is_no_second_spelling(segments: list[str], place: int)
     for form in (f"%{ord(text[at]):02x}", f"%{ord(text[at]):02X}", f"%25{ord(text[at]):02x}"):
         with refused("malformed-request"):
             parse_subsystem_id(text[:at] + form + text[at + 1 :])
+
+
+# Within the alphabet of identifiers: what a reader takes for the same, each group in all its forms.
+ALIKE = [("0", "o", "O"), ("1", "l", "L", "i", "I"), ("_", "-"), ("m", "M", "rn", "RN"), *zip("abcxyz", "ABCXYZ", strict=True)]
+LOOKS = st.lists(st.sampled_from(ALIKE), min_size=1, max_size=12)
+
+
+@pytest.mark.invariant("I-45")
+@given(LOOKS, st.data())
+def test_identifiers_that_look_alike_have_one_appearance(groups: list[tuple[str, ...]], data: st.DataObject) -> None:
+    first, second = ("".join(data.draw(st.sampled_from(group)) for group in groups) for _ in range(2))
+    assert appearance(first) == appearance(second)
+    assert appearance(f"CN-YA/GOV/{first}") == appearance(f"CN-YA/GOV/{second}")
+
+
+@given(LOOKS, LOOKS)
+def test_identifiers_that_differ_at_a_glance_have_two_appearances(
+    one: list[tuple[str, ...]], other: list[tuple[str, ...]]
+) -> None:
+    first, second = ("".join(group[0] for group in groups) for groups in (one, other))
+    assert (appearance(first) == appearance(second)) == (first == second)
 
 
 @pytest.mark.parametrize("segment", ["", "a" * 65, "a b", "a.b", "税务", "a\n"])

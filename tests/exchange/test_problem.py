@@ -21,6 +21,7 @@ LIST: dict[str, tuple[int, str, Retry]] = {
     "signature-invalid": (401, _SIGNATURE, Retry.NO),
     "signature-stale": (401, _SIGNATURE, Retry.NO),
     "unauthenticated": (401, "server.clientproxy.authentication_failed", Retry.NO),
+    "tls-authentication-failed": (401, "server.clientproxy.ssl_authentication_failed", Retry.NO),
     "forbidden": (403, _DENIED, Retry.NO),
     "member-suspended": (403, _DENIED, Retry.NO),
     "key-revoked": (403, _DENIED, Retry.NO),
@@ -151,6 +152,8 @@ def test_headers_repeat_x_roads_type_and_forbid_caching() -> None:
 
 def test_whether_data_left_is_said() -> None:
     assert json.loads(render_problem(Problem("request-replayed"), "x", data_left=True)[2])["data_left"] is True
+    assert Problem("conflict", data_left=True).document()["data_left"] is True
+    assert Problem("conflict", data_left="perhaps").document()["data_left"] is False
 
 
 def test_api_documents_list_the_codes_by_status() -> None:

@@ -15,7 +15,7 @@ from exchange.envelope import HttpRequest
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 from exchange.record import Answer, Record, RecordClaims, issue_record, verify_record
-from gateway.door import request_hash
+from gateway.answer_headers import hash_request
 from gateway.mask import keep_permitted
 from gateway.model import Permit
 from gateway.outcomes import Outcomes, Ranges, ranges_of
@@ -126,4 +126,4 @@ def test_request_hash_is_x_roads_formula() -> None:
     ]
     request = HttpRequest("GET", "/r1/DEV/COM/1234/TestService/mock1/v1/bar", "quu=1", "", headers, b"")
     expected = "xxPSvMGcli5w77LZtIAHMGYOfsHb+m+/e5IHw5uAnjig1bnLK/NMiWdW+PM3eAcHUkp8pOnSQeAbFtAbap3SEA=="
-    assert request_hash(request) == expected
+    assert hash_request(request) == expected

@@ -30,7 +30,7 @@ from tests.support.back_ends import (
     serving,
     well,
 )
-from tests.support.certificates import CertificateAuthority
+from tests.support.certificate_authority import CertificateAuthority
 from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.invariant("I-41")

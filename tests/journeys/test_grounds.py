@@ -116,6 +116,43 @@ async def test_a_revoked_right_is_released_on_no_more(stage: Stage) -> None:
 
 
 @pytest.mark.invariant("I-27")
+async def test_a_suspended_right_is_released_on_no_more_until_every_side_has_lifted(stage: Stage) -> None:
+    right, registry = await stage.register_right(right_document(stage)), stage.registry()
+    registrar, integrator = await stage.session.token("registrar"), await stage.session.token("integrator")
+    traveller = Traveller(stage, lambda: stage.prepare(wanted_household(stage)), both(stage.session.gateways))
+    await registry.suspend_right(integrator, right, "our system is being rebuilt")
+    await registry.lift_right(integrator, right)
+    await stops(traveller, right, lambda: registry.suspend_right(registrar, right, "an inspection"), "right-missing")
+    await registry.suspend_right(integrator, right, "our system is being rebuilt")
+    await registry.lift_right(registrar, right)
+    assert set(await asyncio.gather(*(traveller.ask(gateway) for gateway in traveller.gateways))) == {"right-missing"}
+    await registry.lift_right(integrator, right)
+    await traveller.served()
+    await registry.revoke_right(registrar, right, "the test is over")
+
+
+async def test_a_key_is_rotated_without_downtime_and_rights_stay(stage: Stage) -> None:
+    token, identity, registry = await stage.session.token("registrar"), stage.session.identity, stage.registry()
+    old, following = SigningKey.generate(), SigningKey.generate()
+    await identity.enrol_key(token, old, CONSUMER, KeyUse.SUBSYSTEM)
+    before = await registry.list(token, "rights", consumer=CONSUMER, limit=200)
+    wanted = stage.wanted(DEED_TAX, stage.exchange.cast.buyer.id, facts={"deed_tax_paid": {}})
+    with_old = Traveller(stage, lambda: stage.prepare(wanted, key=old), both(stage.session.gateways))
+    with_new = Traveller(stage, lambda: stage.prepare(wanted, key=following), both(stage.session.gateways))
+    await with_old.served()
+    async with with_old.travelling():
+        await identity.rotate_key(old, following, CONSUMER)
+        await with_new.served()
+    assert {code for _, code in with_old.asked} == {""}, "the old key counted all the while"
+    async with with_new.travelling():
+        await identity.revoke_key(token, old.kid, "rotated")
+    assert {code for _, code in with_new.asked} == {""}, "and so did the new one when the old one went"
+    assert set(await asyncio.gather(*(with_old.ask(gateway) for gateway in with_old.gateways))) == {"key-revoked"}
+    assert await registry.list(token, "rights", consumer=CONSUMER, limit=200) == before
+    await identity.revoke_key(token, following.kid, "the test is over")
+
+
+@pytest.mark.invariant("I-27")
 @pytest.mark.parametrize(
     ("collection", "identifier", "ground", "codes"),
     [
