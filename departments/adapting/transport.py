@@ -70,15 +70,9 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=0)
         self._inner = httpx2.AsyncHTTPTransport(verify=tls or False, trust_env=False, limits=limits)
 
-    async def addresses(self) -> Sequence[str]:
+    async def _addresses(self, seconds: float) -> Sequence[str]:
         """Every address of the host, all of them allowed. Raises AddressRefused, NotReachable."""
-        if self._url.is_address:
-            found: Sequence[str] = [self._url.host]
-        else:
-            try:
-                found = await self._resolve(self._url.host, self._url.port)
-            except OSError:
-                raise NotReachable("the name does not resolve") from None
+        found = [self._url.host] if self._url.is_address else await self._resolved(seconds)
         for address in found:
             # One bad address spoils all: a name that leads where it should not is not to be believed about the rest.
             if (refusal := self._rules.refusal(address)) is not None:
@@ -87,6 +81,13 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
             raise NotReachable("the name has no address")
         return list(dict.fromkeys(found))
 
+    async def _resolved(self, seconds: float) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._resolve(self._url.host, self._url.port)
+        except OSError as error:  # TimeoutError is one
+            raise NotReachable(f"the name does not resolve: {type(error).__name__}") from None
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request of this base URL. Raises AddressRefused, NotReachable, httpx2.TransportError."""
         if (request.url.scheme, request.url.host, request.url.port or self._default_port) != (
@@ -94,9 +95,7 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
         ):  # fmt: skip
             raise AddressRefused("a request for another host")
         failure: httpx2.TransportError | None = None
-        async with asyncio.timeout(request.extensions["timeout"]["connect"]):
-            found = await self.addresses()
-        for address in found:
+        for address in await self._addresses(request.extensions["timeout"]["connect"]):
             try:
                 return await self._inner.handle_async_request(self._at(request, address))
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -123,12 +122,7 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     async def connect(self, seconds: float) -> None:
         """Open a connection, TLS included, and close it again; `seconds` an address. Raises AddressRefused, NotReachable."""
         failure = ""
-        try:
-            async with asyncio.timeout(seconds):
-                found = await self.addresses()
-        except TimeoutError:
-            raise NotReachable("the name does not resolve in time") from None
-        for address in found:
+        for address in await self._addresses(seconds):
             try:
                 async with asyncio.timeout(seconds):
                     await self._knock(address)

@@ -37,6 +37,7 @@ PROMISED: Mapping[str, str] = {
     "I-38": "One request id releases once, on any gateway, in any race",
     "I-39": "Only pinned algorithms, types, audiences and issuers count",
     "I-40": "More than 10 s ahead or 60 s old is refused",
+    "I-41": "An adapter reaches the pinned addresses of its back end and nothing else",
     "I-44": "Errors carry nothing of the inside",
 }
 SEEN: Mapping[str, str] = {
@@ -63,6 +64,7 @@ SEEN: Mapping[str, str] = {
     "I-38": "100 copies of one request, 100 requests under one id, two gateways: 1 release each, 99 answers 409, no deadlock",
     "I-39": "corpora for JWS, records, tokens and signatures: all refused",
     "I-40": "refused from the first second beyond",
+    "I-41": "rebinding, redirects, proxies, other spellings: 0 connections to canaries on three loopback addresses",
     "I-44": "956 refusal bodies searched: 0 hits",
 }
 

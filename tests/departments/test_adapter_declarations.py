@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from departments.adapter_config import AdapterSettings
 from departments.adapting.document import MAX_BYTES
+from departments.adapting.expression import FUNCTIONS, WORDS
+from departments.adapting.forms import (
+    AUTHENTICATION,
+    BackEndForm,
+    CallForm,
+    ConditionForm,
+    DataSetForm,
+    FactForm,
+    Form,
+    ItemForm,
+    ValueForm,
+)
+from departments.adapting.model import AuthenticationKind, Found, Unknown, ValueType
 from departments.adapting.reading import STRICT, Allowances, read_declaration
 from departments.client import Declaration, Faults, load_declaration, service_form
 from departments.model import DataItem, MaskRule
@@ -188,6 +203,24 @@ def test_what_is_declared_is_a_form_that_the_registry_takes() -> None:
         [form] = service_form(declaration, instance="CN-YA")
         assert form["id"] == identifier
         assert ServiceForm.model_validate(form).model_dump() == form
+
+
+def test_the_declaration_of_the_manual_is_one_and_names_every_key_that_there_is() -> None:
+    manual = (EXAMPLE.parents[2] / "adapter.md").read_text(encoding="utf-8")
+    _, _, rest = manual.partition("```yaml\n")
+    assert "```yaml" not in rest
+    [data_set] = declared(rest.partition("```")[0]).data_sets
+    assert {fact.name: fact.needs for fact in data_set.facts} == {
+        "is_active": ("account_state", "overdue"),
+        "deposited_months_at_least": ("deposits", "opened_on"),
+    }
+    forms: list[type[Form]] = [BackEndForm, DataSetForm, ItemForm, FactForm, CallForm, ValueForm, ConditionForm]
+    for form in [*forms, *AUTHENTICATION.values()]:
+        for name, field in form.model_fields.items():
+            assert re.search(rf"\b{field.alias or name}\b", manual), (form.__name__, name)
+    settings = {f"YITONG_{name.upper()}" for name in AdapterSettings.__annotations__} - {"YITONG_ADAPTER_SCHEMA_VERSION"}
+    for words in (ValueType, Found, Unknown, AuthenticationKind, FUNCTIONS, WORDS - {"false"}, settings):
+        assert [word for word in words if str(word) not in manual] == []
 
 
 # What is changed into what; the text on whose line the fault is; its path (from a point on within the data set); what it says.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -272,9 +273,9 @@ def tls_server(authority: CertificateAuthority, name: str, heard: list[str | Non
     return context
 
 
-def declared_tls(server: BackEndServer, authority: CertificateAuthority, authentication: str = "{kind: none}") -> Declaration:
+def declared_tls(server: BackEndServer, authority: CertificateAuthority, **more: Any) -> Declaration:
     """A declaration of a server, trusting an authority."""
-    return declared(f"https://{HOST}:{server.port}", more=f"ca_file: {authority.file}", authentication=authentication)
+    return declared(f"https://{HOST}:{server.port}", more=f"ca_file: {authority.file}", **more)
 
 
 async def test_the_declared_name_is_the_one_that_the_certificate_must_have(authority: CertificateAuthority) -> None:
@@ -295,7 +296,9 @@ async def test_who_cannot_show_that_certificate_is_told_nothing(
     other.mkdir()
     issuer = CertificateAuthority(other) if wrong == "authority" else authority
     tls = None if wrong == "no TLS" else tls_server(issuer, "evil.test" if wrong == "name" else HOST, [])
-    async with serving(well, tls=tls) as server, asking(declared_tls(server, authority)) as way:
+    # Who speaks no TLS waits for more of a request, and is waited for as long as a connection may take.
+    patience = 300 if tls is None else 5_000
+    async with serving(well, tls=tls) as server, asking(declared_tls(server, authority, connect_ms=patience)) as way:
         with pytest.raises(Problem) as problem:
             await way.read()
         assert problem.value.code == "provider-unavailable"
@@ -321,7 +324,7 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(authority: Ce
         await visit.answer()
 
     async with serving(look, tls=tls) as server:
-        async with asking(declared_tls(server, authority, client_files)) as way:
+        async with asking(declared_tls(server, authority, authentication=client_files)) as way:
             assert await way.read() == {"name": NAME}
         assert seen == [(("DNS", "adapter"),)]
         async with asking(declared_tls(server, authority)) as way:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from deploy.home import SANDBOX, Home
 from deploy.launching import SANDBOX_SEED
 from deploy.local import Addresses, LocalExchange
-from deploy.process import LOOPBACK, Child, free_port
 from deploy.session import Session, open_session
-from tests.support.waiting import until
+from tests.support.marriage import EXAMPLE, marriage_system
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "marriage"
 KNOWN = ("341503198803051023", "341503199001010013")
 UNKNOWN = "341503198001010019"
 
@@ -89,25 +85,9 @@ class CivilAffairs:
 @pytest.fixture(scope="session")
 def civil_affairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CivilAffairs]:
     """Give the system in a process of its own."""
-    directory, port, key = tmp_path_factory.mktemp("civil-affairs"), free_port(), secrets.token_urlsafe(24)
-    (directory / "marriage.key").write_text(key, encoding="utf-8")
-    (directory / "marriage.key").chmod(0o600)
-    settings = {"MARRIAGE_RECORDS": str(EXAMPLE / "records.json"), "MARRIAGE_API_KEY": key}
-    argv = [sys.executable, str(EXAMPLE / "marriage_system.py"), "--port", str(port)]
-    child = Child.spawn(argv, log=directory / "system.log", env=settings, cwd=directory)
-
-    def answers() -> bool:
-        try:
-            return httpx2.get(f"http://{LOOPBACK}:{port}/").status_code == 404
-        except httpx2.HTTPError:
-            return False
-
-    try:
-        until(answers)
-        yield CivilAffairs(directory, port)
-    finally:
-        child.process.kill()
-        child.process.wait()
+    directory = tmp_path_factory.mktemp("civil-affairs")
+    with marriage_system(directory) as system:
+        yield CivilAffairs(directory, system.port)
 
 
 def home_of(installation: Installation) -> Home:

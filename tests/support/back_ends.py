@@ -35,7 +35,7 @@ backend:
   base_url: {base_url}
   addresses: [{pins}]
   {more}
-  connect_ms: 5000
+  connect_ms: {connect_ms}
   read_ms: {read_ms}
   total_ms: {total_ms}
   max_answer_bytes: 65536
@@ -66,6 +66,7 @@ def declared(
     *,
     pins: str = "127.0.0.1/32",
     more: str = "",
+    connect_ms: int = 5_000,
     read_ms: int = 20_000,
     total_ms: int = 20_000,
     authentication: str = "{kind: none}",
@@ -73,7 +74,14 @@ def declared(
 ) -> Declaration:
     """A small declaration of a back end, as it would be loaded from a file."""
     text = DECLARATION.format(
-        base_url=base_url, pins=pins, more=more, read_ms=read_ms, total_ms=total_ms, authentication=authentication, call=call
+        base_url=base_url,
+        pins=pins,
+        more=more,
+        connect_ms=connect_ms,
+        read_ms=read_ms,
+        total_ms=total_ms,
+        authentication=authentication,
+        call=call,
     )
     found = read_declaration(text.encode(), Path("/nowhere/adapter.yaml"), ALLOWED)
     assert isinstance(found, Declaration), "\n".join(map(str, found))
