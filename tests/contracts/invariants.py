@@ -38,6 +38,7 @@ PROMISED: Mapping[str, str] = {
     "I-39": "Only pinned algorithms, types, audiences and issuers count",
     "I-40": "More than 10 s ahead or 60 s old is refused",
     "I-44": "Errors carry nothing of the inside",
+    "I-45": "No two strings that look or normalise alike name two principals",
 }
 SEEN: Mapping[str, str] = {
     "I-2": "756 releases of a run of journeys, 756 equal by hash, leaf and body commitment",
@@ -64,6 +65,7 @@ SEEN: Mapping[str, str] = {
     "I-39": "corpora for JWS, records, tokens and signatures: all refused",
     "I-40": "refused from the first second beyond",
     "I-44": "956 refusal bodies searched: 0 hits",
+    "I-45": "one spelling each, look-alikes refused by every parser; within ASCII, by the registry and its bootstrap file",
 }
 
 
