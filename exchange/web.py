@@ -27,6 +27,7 @@ MAX_BODY_BYTES = 1_048_576
 REQUEST_SECONDS = 30
 BODY_SECONDS = 10
 GC_THRESHOLD = 20_000
+_BODY_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 log = get_logger(__name__)
 
@@ -125,7 +126,10 @@ class _Shell:
             if problem is not None and status:
                 raise ConnectionAbortedError("an answer had begun: cut it off, so that nobody takes it for whole")
             if problem is not None:
-                await problem_response(Request(scope), problem)(scope, receive, send_with_id)
+                response = problem_response(Request(scope), problem)
+                if problem.code == "too-large":
+                    response.headers["connection"] = "close"  # what is still on its way would be read only to be thrown away
+                await response(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             self._requests.labels(route, str(status)).inc()
@@ -133,6 +137,8 @@ class _Shell:
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Problem | None:
         """Whatever the app lets fall, as a problem."""
+        if int(dict(scope["headers"]).get(b"content-length", 0)) > MAX_BODY_BYTES:
+            return Problem("too-large", _BODY_TOO_LARGE)
         limit = asyncio.timeout(REQUEST_SECONDS)
         try:
             async with limit:
@@ -163,7 +169,7 @@ def _limited(receive: Receive) -> Receive:
             raise Problem("deadline-exceeded", "the body did not arrive in time") from None
         size += len(message.get("body", b""))
         if size > MAX_BODY_BYTES:
-            raise Problem("too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+            raise Problem("too-large", _BODY_TOO_LARGE)
         complete = not message.get("more_body", False)
         return message
 

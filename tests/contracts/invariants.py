@@ -39,6 +39,7 @@ PROMISED: Mapping[str, str] = {
     "I-40": "More than 10 s ahead or 60 s old is refused",
     "I-41": "An adapter reaches the pinned addresses of its back end and nothing else",
     "I-44": "Errors carry nothing of the inside",
+    "I-45": "No two strings that look or normalise alike name two principals",
 }
 SEEN: Mapping[str, str] = {
     "I-2": "756 releases of a run of journeys, 756 equal by hash, leaf and body commitment",
@@ -66,6 +67,7 @@ SEEN: Mapping[str, str] = {
     "I-40": "refused from the first second beyond",
     "I-41": "rebinding, redirects, proxies, other spellings: 0 connections to canaries on three loopback addresses",
     "I-44": "956 refusal bodies searched: 0 hits",
+    "I-45": "one spelling each, look-alikes refused by every parser; within ASCII, by the registry and its bootstrap file",
 }
 
 

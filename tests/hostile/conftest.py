@@ -1,4 +1,7 @@
-"""As much of an exchange as a bad request can meet: one gateway, one department, the control plane; all logging what they can."""
+"""As much of an exchange as a bad request can meet: one gateway, one outway, one department, the control plane.
+
+All of them log what they can.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ import pytest
 from deploy.local import HTTP_COMPONENTS, Addresses, LocalExchange
 from deploy.session import Session, open_session
 from deploy.supervisor import Supervised
-from tests.hostile.forge import Forge
+from tests.hostile.forge import Forge, LocalForge
 from tests.hostile.raw import Line
 
 PEOPLE = 200
 GATEWAY = "gateway-1"
-ABSENT = {"gateway-2", "outway", "tax", "social-security", "market-regulation", "real-estate"}
+ABSENT = {"gateway-2", "tax", "social-security", "market-regulation", "real-estate"}
 ROOM = 16
 """How many requests may be under way at the gateway: few, so that a test can fill it."""
 
@@ -64,6 +67,19 @@ def forge(exchange: SmallExchange, door: str) -> Forge:
     home = exchange.home
     keys = home.key("transfer"), home.key("bank"), home.key(GATEWAY)
     return Forge(urlsplit(door).netloc, *keys, exchange.cast.buyer.id)
+
+
+@pytest.fixture(scope="session")
+def outway(exchange: SmallExchange) -> str:
+    """Give the base URL of the outway."""
+    return exchange.addresses.url("outway")
+
+
+@pytest.fixture(scope="session")
+def local(exchange: SmallExchange, outway: str, forge: Forge) -> LocalForge:
+    """Give the place where bad requests of a local system are made."""
+    token = (exchange.home.secrets / "outway.token").read_text(encoding="ascii").strip()
+    return LocalForge(urlsplit(outway).netloc, forge.key, forge.bank, forge.gateway, forge.subject, token)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,7 +40,34 @@ def chunks(name: str, make: Callable[[Forge], bytes], status: int = 400, code: s
     return (f"chunks {name}", make, status, code)
 
 
+# Where X-Road matches a right on another path than it sends on (or fails with a 500): a raw path below the service, and why.
+XROADS: list[tuple[str, str]] = [
+    ("dots undone behind the check", "a/%2e%2e/b"),
+    ("dots that lead out", "../x"),
+    ("dots that lead on", "a/../b"),
+    ("an encoded space", "a%20b"),
+    ("an encoded quote", "a%22b"),
+    ("encoded braces", "a%7Bid%7D"),
+    ("an encoded bar", "a%7Cb"),
+    ("an encoded bracket", "a%5Bb"),
+    ("an encoded question mark", "a%3Fsecret"),
+    ("an encoded hash", "a%23x"),
+    ("a first segment that is an authority", "/a/b"),
+    ("an encoding undone twice", "a%2541"),
+    ("an encoded slash that is none", "a%2Fb"),
+    ("an encoded hyphen taken for a slash", "a%2Db"),
+    ("two slashes below", "a//b"),
+]
+
 TARGETS: list[Case] = [
+    *(target(f"with {name}", f"{PATH}/{below}") for name, below in XROADS),
+    *(target(f"with {name}, in place of the service", f"{POPULATION}/{below}") for name, below in XROADS if "%" in below),
+    target("with encoded dots twice", f"{POPULATION}/%252e%252e/population/resident-identity"),
+    target("with overlong UTF-8 for a slash", f"{POPULATION}%c0%afresident-identity"),
+    target("with a zero in a segment", f"{POPULATION}/resident%00-identity"),
+    target("with an encoded line", f"{PATH}%0d%0ax-road-client:%20a"),
+    target("with a parameter in a segment", f"{POPULATION};a=b/resident-identity"),
+    target("with an encoded parameter", f"{PATH}%3bv=1"),
     target("with dots", f"{POPULATION}/../population/resident-identity"),
     target("with encoded dots", f"{POPULATION}/%2e%2e/population/resident-identity"),
     target("with one dot", f"{POPULATION}/./resident-identity"),
@@ -167,6 +194,7 @@ ODD: list[tuple[str, Callable[[Forge], bytes]]] = [
     ("chunks with extensions", lambda forge: forge.whole_in_chunks(forge.signed(), 16, extension=";a=b")),
     ("a trailer that says nothing", lambda forge: forge.whole_in_chunks(forge.signed(), 16, end=b"0\r\nx-a: b\r\n\r\n")),
     ("an absolute target", lambda forge: forge.wire(target=f"http://{forge.authority}{PATH}")),
+    ("an absolute target of another host", lambda forge: forge.wire(target=f"http://another.example{PATH}")),
     ("an empty line before", lambda forge: b"\r\n" + forge.wire()),
     ("an offer to wait", lambda forge: forge.wire(add=["expect: 100-continue"])),
     ("a fragment behind the target", lambda forge: forge.wire(target=f"{PATH}#a")),

@@ -103,6 +103,11 @@ class Forge:
         kept = [(name, value) for name, value in request.headers if name not in {"signature", "signature-input"}]
         return replace(request, headers=[*kept, ("signature-input", signature_input), ("signature", signature)])
 
+    def asking(self, path: str, query: str = "") -> bytes:
+        """The bytes of a signed metadata request whose path is sent as it stands here."""
+        request = HttpRequest("GET", path, query, self.authority, [("x-road-client", CONSUMER)], b"")
+        return self.wire(sign_request(self.key, request, tag=Tag.CONTROL, now=now()), length=None)
+
     def wire(
         self,
         request: HttpRequest | None = None,
@@ -144,6 +149,30 @@ class Forge:
         """The body of a request in chunks of `size` bytes."""
         pieces = [request.body[at : at + size] for at in range(0, len(request.body), size)]
         return self.chunked(*((f"{len(piece):x}{extension}", piece) for piece in pieces), end=end, request=request)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalForge(Forge):
+    """The same for an outway: where others sign, a local system shows its token."""
+
+    token: str
+
+    def signed(
+        self, body: bytes | None = None, *, seconds: float = 0, key: SigningKey | None = None, **plain: Any
+    ) -> HttpRequest:
+        """A request with the token; when and by whom it is signed, the outway sees to."""
+        assert (seconds, key) == (0, None), "a local system signs nothing"
+        request = self.plain(body, **plain)
+        return replace(request, headers=[*request.headers, self._shown])
+
+    def asking(self, path: str, query: str = "") -> bytes:
+        """The bytes of a metadata request whose path is sent as it stands here."""
+        headers = [("x-road-client", CONSUMER), self._shown]
+        return self.wire(HttpRequest("GET", path, query, self.authority, headers, b""), length=None)
+
+    @property
+    def _shown(self) -> tuple[str, str]:
+        return "authorization", f"Bearer {self.token}"
 
 
 def now() -> float:

@@ -64,7 +64,8 @@ class XRoadTools:
         answer.raise_for_status()
         with ZipFile(BytesIO(answer.content)) as archive:
             named = instance or archive.read("verificationconf/instance-identifier").decode("utf-8")
-            return SharedParams(ET.fromstring(archive.read(f"verificationconf/{named}/shared-params.xml")))  # noqa: S314 - ours
+            text = archive.read(f"verificationconf/{named}/shared-params.xml").decode("utf-8")
+            return SharedParams(ET.fromstring(text))  # noqa: S314 - ours
 
     async def _get(self, path: str) -> httpx2.Response:
         headers = {"X-Road-Client": slashed(self.client), "accept": "application/json"}
