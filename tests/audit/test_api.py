@@ -236,6 +236,7 @@ async def test_the_document_names_every_endpoint_with_its_refusals() -> None:
         "/log/proof",
         "/search",
         "/entries/{serial}",
+        "/affected",
     }
     assert {"401", "403"} <= set(document["paths"]["/search"]["post"]["responses"])
     schema = document["components"]["schemas"]["SearchRequest"]
