@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     """Public JWK of the checker whose reports let data sets be published; without it none can be."""
     conformance_required: bool = True
     """Whether a data set is published with a passing report only; off in a sandbox, where reports are made."""
+    policy_file: Path | None = None
+    """JSON rows that replace terms of the policy table (rule, days, article, note, verified)."""
+    calendar_file: Path | None = None
+    """JSON of the working calendar, in the place of the built-in one."""
     deprecation_days: int = 90
     """The least notice, in days, before something that is published may end."""
     oidc_issuer: str
