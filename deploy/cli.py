@@ -18,8 +18,10 @@ from rich.table import Table
 
 from deploy import (
     adapter_commands,
+    application_commands,
     audit_commands,
     consent_commands,
+    deadline_commands,
     filing_commands,
     incident_commands,
     key_commands,
@@ -46,6 +48,8 @@ app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, 
 app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
 app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
+app.add_typer(application_commands.app, name="application", help="Apply for data: draft, review, grant, dispute. 共享申请")
+app.add_typer(deadline_commands.app, name="deadline", help="Who must act until when, and on what terms. 办理期限")
 app.add_typer(right_commands.app, name="right", help="Access rights: sign, register, suspend, lift, list. 共享授权")
 app.add_typer(incident_commands.app, name="incident", help="Stop at once, say who was affected, explain. 安全事件")
 app.add_typer(service_commands.app, name="service", help="Examine a service before it is published. 服务检测")

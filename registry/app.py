@@ -25,8 +25,14 @@ from exchange.web import create_app, serve
 from identity.client import IdentityClient, RegisteredKey
 from registry import api, store
 from registry.announce import BusAnnouncer
+from registry.applications import api as applications_api
+from registry.applications.office import ApplicationOffice
 from registry.bootstrap import read_bootstrap
 from registry.config import Settings
+from registry.deadlines import api as deadlines_api
+from registry.deadlines.calendar import load_calendar
+from registry.deadlines.clocks import Clocks
+from registry.deadlines.policy import load_policy
 from registry.desk import Desk
 from registry.filings import api as filings_api
 from registry.filings.office import FilingOffice
@@ -52,6 +58,8 @@ class _Parts:
     desk: Desk
     filings: FilingOffice
     incidents: IncidentOffice
+    applications: ApplicationOffice
+    clocks: Clocks
     ledger: Ledger
     keeper: Keeper
     announcer: BusAnnouncer
@@ -92,6 +100,8 @@ def build(
     app.state.desk = parts.desk
     app.state.filings = parts.filings
     app.state.incidents = parts.incidents
+    app.state.applications = parts.applications
+    app.state.clocks = parts.clocks
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -102,6 +112,8 @@ def build(
     app.state.keeper = parts.keeper
     app.include_router(filings_api.router)
     app.include_router(incidents_api.router)
+    app.include_router(applications_api.router)
+    app.include_router(deadlines_api.router)
     app.include_router(api.router)
     return app
 
@@ -148,8 +160,12 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     incidents = IncidentOffice(
         engine, registrar, rights, journal, clock, revoke_key=lambda kid, reason: identity.revoke_key(key, kid, reason)
     )
+    clocks = Clocks(engine, journal, clock, load_calendar(settings.calendar_file), load_policy(settings.policy_file))
+    applications = ApplicationOffice(engine, registrar, rights, journal, clocks, clock)
     chores: dict[str, Work] = {
         "incidents": incidents.carry_on,
+        "applications": applications.carry_on,
+        "deadlines": clocks.watch,
         "journal": journal.flush,
         "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
         "grace-periods": filings.end_graces,
@@ -163,7 +179,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
-    return _Parts(desk, filings, incidents, ledger, keeper, announcer, http)
+    return _Parts(desk, filings, incidents, applications, clocks, ledger, keeper, announcer, http)
 
 
 def _checker(file: Path | None) -> VerifyKey | None:

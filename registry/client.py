@@ -9,7 +9,9 @@ from urllib.parse import quote
 import httpx2
 
 from exchange.clock import Clock
+from registry.applications.calls import ApplicationCalls
 from registry.conformance import document_digest, sign_report, verify_report
+from registry.deadlines.calls import DeadlineCalls
 from registry.describe import describe_service
 from registry.filings.calls import FilingCalls
 from registry.incidents.calls import IncidentCalls
@@ -39,7 +41,9 @@ __all__ = [
     "FULL",
     "MASKED",
     "AccessRight",
+    "ApplicationCalls",
     "Credential",
+    "DeadlineCalls",
     "EventForm",
     "FactEntry",
     "Gateway",
@@ -73,6 +77,8 @@ class RegistryClient:
     def __init__(self, url: str, http: httpx2.AsyncClient, clock: Clock | None = None) -> None:
         """`url` is the registry's base URL."""
         self._wire = Wire(url, http, clock)
+        self.applications = ApplicationCalls(self._wire)
+        self.deadlines = DeadlineCalls(self._wire)
         self.filings = FilingCalls(self._wire)
         self.incidents = IncidentCalls(self._wire)
 

@@ -38,7 +38,7 @@ LONGEST_SECONDS = 10 * 366 * 86_400
 MIN_BASIS, MAX_BASIS = 4, 256
 MAX_APPLICATION = 128
 
-_MEMBERS = frozenset(
+DOCUMENT_MEMBERS = frozenset(
     (
         "v",
         "consumer",
@@ -92,8 +92,13 @@ def parse_right(value: object) -> tuple[AccessRight, bytes]:
 
 
 def _read(value: object) -> tuple[AccessRight, bytes]:
-    if not isinstance(value, dict) or set(value) != _MEMBERS or value["v"] != RIGHT_VERSION or type(value["v"]) is not int:
-        raise ValueError(f"its members are exactly {', '.join(sorted(_MEMBERS))}, with v {RIGHT_VERSION}")
+    if (
+        not isinstance(value, dict)
+        or set(value) != DOCUMENT_MEMBERS
+        or value["v"] != RIGHT_VERSION
+        or type(value["v"]) is not int
+    ):
+        raise ValueError(f"its members are exactly {', '.join(sorted(DOCUMENT_MEMBERS))}, with v {RIGHT_VERSION}")
     conditions = value["conditions"]
     if not isinstance(conditions, dict) or set(conditions) != _CONDITIONS:
         raise ValueError(f"conditions are exactly {', '.join(sorted(_CONDITIONS))}")
