@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -32,6 +33,9 @@ from identity.keys import KeyRegister
 from identity.ledger import Ledger
 from identity.policy import load_policy
 from identity.titles import TitleRegister
+
+START_ATTEMPTS = 10
+START_AGAIN_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -62,10 +66,8 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
             stack.push_async_callback(ledger.close)
             await announcer.open()
             stack.push_async_callback(announcer.close)
-            await ledger.flush()
-            await keys.enrol_own(signing_key)
-            await keys.reconcile()
-            await consents.reconcile()
+            enrol = partial(keys.enrol_own, signing_key)
+            await _begin(ledger.flush, enrol, ledger.flush, keys.reconcile, consents.reconcile)
             stack.push_async_callback(app.state.http.aclose)
             stack.push_async_callback(_stop, asyncio.create_task(_settle_for_ever(consents, settings.settle_seconds)))
             yield
@@ -144,6 +146,20 @@ async def _database_answers(engine: AsyncEngine) -> bool:
             return await store.can_answer(connection)
     except (SQLAlchemyError, OSError, TimeoutError):
         return False
+
+
+async def _begin(*works: Callable[[], Awaitable[object]]) -> None:
+    """Do what a start does, in order; a log that is away for a moment is waited for, a few times. Each may be repeated."""
+    for work in works:
+        for attempt in range(START_ATTEMPTS):
+            try:
+                await work()
+                break
+            except Problem as problem:
+                if problem.code != "audit-unavailable" or attempt + 1 == START_ATTEMPTS:
+                    raise
+                log.warning("log-not-there-yet", reason=problem.reason)
+                await asyncio.sleep(START_AGAIN_SECONDS)
 
 
 async def _settle_for_ever(consents: ConsentRegister, seconds: float) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+import identity.app
 from deploy.postgres.roles import Database
 from deploy.postgres.sql import execute
 from deploy.process import Child, free_port
@@ -22,6 +24,7 @@ from exchange.problem import Problem
 from exchange.subjects import CONSENT_CHANGED, KEYS_CHANGED
 from identity.app import build
 from identity.client import ConsentSource, IdentityClient, KeyUse
+from identity.ledger import Ledger
 from identity.model import ConsentText
 from tests.identity.office import (
     ACCOUNTS,
@@ -184,6 +187,32 @@ async def test_the_process_refuses_a_server_that_acknowledges_before_the_disk(da
     with pytest.raises(RuntimeError, match="synchronous_commit is off"):
         async with open_office(database, tmp_path):
             pass
+
+
+class LateLedger(Ledger):
+    """A log that is away when identity's own key should be entered, once before the entry and once after."""
+
+    def __init__(self, engine: AsyncEngine, url: str) -> None:
+        super().__init__(engine, url)
+        self.flushes = 0
+
+    async def flush(self, about: str | None = None) -> None:
+        self.flushes += 1
+        if self.flushes == 2:
+            raise Problem("audit-unavailable", reason="unknown outcome")
+        await super().flush(about)
+        if self.flushes == 3:
+            raise Problem("audit-unavailable", reason="unknown outcome")
+
+
+async def test_a_log_that_is_away_for_a_moment_keeps_no_start_back(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity.app, "START_AGAIN_SECONDS", 0.0)
+    async with open_office(database, tmp_path, ledger=LateLedger) as office:
+        key = SigningKey.load(tmp_path / "identity.pem")
+        assert await office.desks.keys.find_active(key.kid, "identity") is not None
+        assert await office.rows("SELECT 1 FROM identity.pending_entry") == []
 
 
 def test_the_api_document_describes_every_endpoint(database: Database, tmp_path: Path) -> None:
