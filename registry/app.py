@@ -29,6 +29,8 @@ from registry.applications import api as applications_api
 from registry.applications.office import ApplicationOffice
 from registry.bootstrap import read_bootstrap
 from registry.config import Settings
+from registry.corrections import api as corrections_api
+from registry.corrections.office import CorrectionOffice
 from registry.deadlines import api as deadlines_api
 from registry.deadlines.calendar import load_calendar
 from registry.deadlines.clocks import Clocks
@@ -60,6 +62,7 @@ class _Parts:
     incidents: IncidentOffice
     applications: ApplicationOffice
     clocks: Clocks
+    corrections: CorrectionOffice
     ledger: Ledger
     keeper: Keeper
     announcer: BusAnnouncer
@@ -102,6 +105,7 @@ def build(
     app.state.incidents = parts.incidents
     app.state.applications = parts.applications
     app.state.clocks = parts.clocks
+    app.state.corrections = parts.corrections
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -113,6 +117,7 @@ def build(
     app.include_router(filings_api.router)
     app.include_router(incidents_api.router)
     app.include_router(applications_api.router)
+    app.include_router(corrections_api.router)
     app.include_router(deadlines_api.router)
     app.include_router(api.router)
     return app
@@ -162,6 +167,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     )
     clocks = Clocks(engine, journal, clock, load_calendar(settings.calendar_file), load_policy(settings.policy_file))
     applications = ApplicationOffice(engine, registrar, rights, journal, clocks, clock)
+    corrections = CorrectionOffice(engine, journal, clocks, clock)
     chores: dict[str, Work] = {
         "incidents": incidents.carry_on,
         "applications": applications.carry_on,
@@ -179,7 +185,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
-    return _Parts(desk, filings, incidents, applications, clocks, ledger, keeper, announcer, http)
+    return _Parts(desk, filings, incidents, applications, clocks, corrections, ledger, keeper, announcer, http)
 
 
 def _checker(file: Path | None) -> VerifyKey | None:

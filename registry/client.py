@@ -11,6 +11,7 @@ import httpx2
 from exchange.clock import Clock
 from registry.applications.calls import ApplicationCalls
 from registry.conformance import document_digest, sign_report, verify_report
+from registry.corrections.calls import CorrectionCalls
 from registry.deadlines.calls import DeadlineCalls
 from registry.describe import describe_service
 from registry.filings.calls import FilingCalls
@@ -42,6 +43,7 @@ __all__ = [
     "MASKED",
     "AccessRight",
     "ApplicationCalls",
+    "CorrectionCalls",
     "Credential",
     "DeadlineCalls",
     "EventForm",
@@ -78,6 +80,7 @@ class RegistryClient:
         """`url` is the registry's base URL."""
         self._wire = Wire(url, http, clock)
         self.applications = ApplicationCalls(self._wire)
+        self.corrections = CorrectionCalls(self._wire)
         self.deadlines = DeadlineCalls(self._wire)
         self.filings = FilingCalls(self._wire)
         self.incidents = IncidentCalls(self._wire)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,15 @@ PAGE = ROOT / "docs" / "registrar.md"
 @pytest.mark.timeout(300)
 async def test_an_application_goes_the_way_that_the_page_tells(stage: Stage, tmp_path: Path) -> None:
     shell = Shell(tmp_path, stage.exchange.home.root)
-    said, number = {}, ""
+    said: dict[str, str] = {}
+    numbers: dict[str, str] = {}
     for line in told_commands(PAGE):
-        # The page begins with the exchange's first application.
-        typed = line.replace("submit 1", f"submit {number}").replace("take 1", f"take {number}")
-        typed = (
-            typed.replace("grant 1", f"grant {number}")
-            .replace("accept 1", f"accept {number}")
-            .replace("show 1", f"show {number}")
-        )
+        # The page begins with the exchange's first application, and its first correction.
+        what = line.split()[1]
+        typed = re.sub(r"^(yitong (?:application|correction) [a-z]+) 1\b", rf"\1 {numbers.get(what, '1')}", line)
         said[line] = shell.type(typed, said=f"{stage.exchange.cast.buyer.id}\n")
-        if "application draft" in line:
-            number = said[line].split("#")[1].split(":")[0]
+        if line.startswith(("yitong application draft", "yitong correction ask")):
+            numbers[what] = said[line].split("#")[1].split(":")[0].strip()
     shown = json.loads(next(text for line, text in said.items() if line.startswith("yitong application show")))
     assert shown["state"] == "provisioned"
     assert [move["after"] for move in shown["moves"]] == [
@@ -35,6 +33,9 @@ async def test_an_application_goes_the_way_that_the_page_tells(stage: Stage, tmp
     ]
     [fetched] = [text for line, text in said.items() if line.startswith("yitong fetch")]
     assert "record and receipt verified" in fetched
+    [asked] = [text for line, text in said.items() if line.startswith("yitong correction show")]
+    assert json.loads(asked)["subject"] == stage.exchange.cast.buyer.id
+    assert "corrected" in next(text for line, text in said.items() if line.startswith("yitong correction list"))
     [policy] = [text for line, text in said.items() if line.startswith("yitong deadline policy")]
     assert "conditional-reply ?" in policy
     await stage.registry().revoke_right(await stage.session.token("registrar"), shown["right"], "the test is over")

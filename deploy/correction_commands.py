@@ -1,0 +1,186 @@
+"""`yitong correction`: say that a record is wrong, answer, dispute, decide."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from deploy.home import CONSUMER
+from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.session import Session
+from deploy.speech import speaker
+from registry.client import CorrectionCalls, Credential, Machine, RegistryClient
+
+app = typer.Typer(no_args_is_help=True)
+
+Number = Annotated[int, typer.Argument(help="Number of the correction request.")]
+AccountOption = Annotated[str, typer.Option("--account", help="The person who does it.")]
+SystemOption = Annotated[str | None, typer.Option("--system", help="Act as this system, with its key, instead of a person.")]
+WordsOption = Annotated[str | None, typer.Option("--words", help="For the eyes of consumer and provider.")]
+AsJson = Annotated[bool, typer.Option("--json")]
+OUTCOMES = ("correct", "confirm", "reject")
+
+Work = Callable[[CorrectionCalls, Credential], Awaitable[dict[str, Any]]]
+
+
+def _run(home: Path | None, language: str | None, account: str, system: str | None, work: Work) -> dict[str, Any]:
+    async def run(session: Session) -> dict[str, Any]:
+        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
+        who = await session.token(account) if system is None else Machine(system, session.key(system))
+        return await work(registry.corrections, who)
+
+    return run_in_session(home, speaker(language), run)
+
+
+def _tell(correction: dict[str, Any], language: str | None) -> None:
+    number, state = correction["number"], correction["state"]
+    speaker(language).good(f"校核请求 #{number}：{state}", f"correction #{number}: {state}")
+
+
+@app.command("ask")
+def ask(
+    service: Annotated[str, typer.Argument(help="The service that the record came from.")],
+    request_id: Annotated[str, typer.Argument(help="X-Road-Id of the request that it answered.")],
+    item: Annotated[list[str], typer.Option("--item", help="An item that is thought to be wrong; once for each.")],
+    words: Annotated[str, typer.Option("--words", help="What is thought to be wrong.")],
+    consumer: Annotated[str, typer.Option("--consumer")] = CONSUMER,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Say that a record is wrong; whom it is about is read from standard input. 提出校核."""
+    subject = sys.stdin.readline().strip()
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        about = {"consumer": consumer, "service": service, "request_id": request_id, "subject": subject}
+        return await calls.ask(who, **about, items=item, words=words)
+
+    _tell(_run(home, language, account, system, work), language)
+
+
+@app.command("answer")
+def answer(
+    number: Number,
+    outcome: Annotated[str, typer.Argument(help=", ".join(OUTCOMES))],
+    words: WordsOption = None,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As the provider: corrected at the source, confirmed as it is, or rejected. 答复校核."""
+    if outcome not in OUTCOMES:
+        raise typer.BadParameter(f"an outcome is one of {', '.join(OUTCOMES)}")
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return await calls.answer(who, await calls.show(who, number), outcome, words)
+
+    _tell(_run(home, language, account, system, work), language)
+
+
+@app.command("dispute")
+def dispute(
+    number: Number,
+    words: Annotated[str, typer.Option("--words")],
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As the consumer: bring an answer before the authority. 提出异议."""
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return await calls.dispute(who, await calls.show(who, number), words)
+
+    _tell(_run(home, language, account, system, work), language)
+
+
+@app.command("decide")
+def decide(
+    number: Number,
+    words: Annotated[str, typer.Option("--words")],
+    upheld: Annotated[bool, typer.Option("--upheld/--closed", help="Whether the consumer is right.")],
+    account: AccountOption = "registrar",
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As the authority: decide a dispute. 裁定异议."""
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return await calls.decide(who, await calls.show(who, number), upheld=upheld, words=words)
+
+    _tell(_run(home, language, account, None, work), language)
+
+
+@app.command("withdraw")
+def withdraw(
+    number: Number,
+    words: WordsOption = None,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As the consumer: take a request back. 撤回校核."""
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return await calls.withdraw(who, await calls.show(who, number), words)
+
+    _tell(_run(home, language, account, system, work), language)
+
+
+@app.command("show")
+def show(
+    number: Number,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """One request with what was said, as far as you may read it (JSON). 查看校核."""
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return await calls.show(who, number)
+
+    print(json.dumps(_run(home, language, account, system, work), ensure_ascii=False, indent=1))
+
+
+@app.command("list")
+def list_corrections(
+    party: Annotated[str | None, typer.Option(help="consumer or provider")] = None,
+    state: Annotated[str | None, typer.Option()] = None,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    as_json: AsJson = False,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Correction requests: one's own member's, or all for those who supervise. 校核列表."""
+    says = speaker(language)
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = await calls.page(who, after=after, limit=200, party=party, state=state)
+            rows += page["corrections"]
+            after = page["next"]
+        return {"corrections": rows}
+
+    found = _run(home, language, account, system, work)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    titles = (("服务", "service"), ("请求", "request"), ("数据项", "items"), ("状态", "state"), ("办理方", "must act"))
+    table = Table("#", *(says.words(*title) for title in titles))
+    for row in found["corrections"]:
+        items = ", ".join(row["items"])
+        table.add_row(str(row["number"]), row["service"], row["request_id"], items, row["state"], row["must_act"] or "")
+    says.console.print(table)
