@@ -20,6 +20,7 @@ from deploy import (
     adapter_commands,
     application_commands,
     audit_commands,
+    catalogue_commands,
     consent_commands,
     correction_commands,
     deadline_commands,
@@ -49,6 +50,7 @@ app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, 
 app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
 app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
+app.add_typer(catalogue_commands.app, name="catalogue", help="Find data sets, read and compare them, draft one. 政务数据目录")
 app.add_typer(application_commands.app, name="application", help="Apply for data: draft, review, grant, dispute. 共享申请")
 app.add_typer(correction_commands.app, name="correction", help="Say that a record is wrong: ask, answer, dispute. 校核纠错")
 app.add_typer(deadline_commands.app, name="deadline", help="Who must act until when, and on what terms. 办理期限")

@@ -236,6 +236,7 @@ class LocalExchange:
             "YITONG_LOG_VKEY_FILE": str(self.home.trust / "log.vkey"),
             "YITONG_CONFORMANCE_KEY_FILE": str(self.home.trust / "checker.jwk.json"),
             "YITONG_CONFORMANCE_REQUIRED": str(self.instance != SANDBOX).lower(),
+            "YITONG_CATALOGUE_REQUIRED": str(self.instance != SANDBOX).lower(),
         }
 
     def _integrator(self) -> dict[str, str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.table import Column, Table
 
 from deploy.home import Home, default_home
 from deploy.joining import invite
 from deploy.launching import show_status, start_in_background
+from deploy.local import PEOPLE
 from deploy.process import StartError
 from deploy.running import HomeOption, LanguageOption
+from deploy.scenarios import scenarios
 from deploy.speech import speaker
 from deploy.supervisor import shut_down
 
@@ -40,6 +45,27 @@ def status(home: HomeOption = None, language: LanguageOption = None) -> None:
     """Say which processes of the sandbox run and whether they are ready. 沙箱状态."""
     if not show_status(Home(home or default_home()).sandbox, speaker(language)):
         raise typer.Exit(1)
+
+
+@app.command("subjects")
+def subjects(
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    people: Annotated[int, typer.Option(min=200, help="As the sandbox was started with.")] = PEOPLE,
+    language: LanguageOption = None,
+) -> None:
+    """Whom to ask about in the sandbox to see which case, and what comes back. 沙箱测试对象."""
+    says, found = speaker(language), scenarios(people)
+    if as_json:
+        rows = [{**asdict(scenario), "service": scenario.service_id} for scenario in found]
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    titles = (("情形", "case"), ("对象", "subject"), ("服务", "service"), ("核验项", "fact"), ("结果", "answer"))
+    # A number that is cut short is of no use to anybody.
+    table = Table(*(Column(says.words(*title), overflow="fold") for title in titles))
+    for scenario in found:
+        words = says.words(scenario.zh, scenario.en)
+        table.add_row(words, scenario.subject, scenario.service, scenario.fact, scenario.answer)
+    says.console.print(table)
 
 
 def join(

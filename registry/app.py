@@ -28,6 +28,7 @@ from registry.announce import BusAnnouncer
 from registry.applications import api as applications_api
 from registry.applications.office import ApplicationOffice
 from registry.bootstrap import read_bootstrap
+from registry.catalogue import api as catalogue_api
 from registry.config import Settings
 from registry.corrections import api as corrections_api
 from registry.corrections.office import CorrectionOffice
@@ -117,6 +118,7 @@ def build(
     app.include_router(filings_api.router)
     app.include_router(incidents_api.router)
     app.include_router(applications_api.router)
+    app.include_router(catalogue_api.router)
     app.include_router(corrections_api.router)
     app.include_router(deadlines_api.router)
     app.include_router(api.router)
@@ -160,6 +162,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         settings.instance,
         checker=_checker(settings.conformance_key_file),
         needs_report=settings.conformance_required,
+        needs_catalogue=settings.catalogue_required,
         grace_days=settings.deprecation_days,
     )
     incidents = IncidentOffice(
@@ -175,6 +178,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         "journal": journal.flush,
         "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
         "grace-periods": filings.end_graces,
+        "catalogue": filings.index_catalogue,
         "repeatable-calls": lambda: remove_old_calls(engine, clock.now()),
     }
     keeper = Keeper(

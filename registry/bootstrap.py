@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 from registry import forms
+from registry.catalogue.forms import parse_catalogue
+from registry.catalogue.validate import find_faults
 from registry.entities import entity_of, require_unlike
-from registry.model import Kind, Registered
+from registry.model import Kind, Registered, ServiceEntry
 
 MAX_FILE_BYTES = 1_048_576
 MAX_ENTRIES = 1000
@@ -29,10 +33,20 @@ class BootstrapForm(BaseModel):
     gateways: Annotated[list[forms.GatewayForm], Field(max_length=MAX_ENTRIES)]
     purposes: Annotated[list[forms.PurposeForm], Field(max_length=MAX_ENTRIES)]
     services: Annotated[list[forms.ServiceForm], Field(max_length=MAX_ENTRIES)]
+    catalogue: Annotated[dict[str, dict[str, Any]], Field(max_length=MAX_ENTRIES)] = {}
 
 
-def read_bootstrap(path: Path, instance: str) -> tuple[bytes, list[Registered]]:
-    """The file's bytes and its entries, parents before what belongs to them.
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """初始登记. The file's bytes, its entries, parents before what belongs to them, and catalogue entries by service."""
+
+    raw: bytes
+    entries: Sequence[Registered]
+    catalogue: Mapping[str, Mapping[str, Any]]
+
+
+def read_bootstrap(path: Path, instance: str) -> Bootstrap:
+    """Read the file.
 
     Raises ValueError, naming the places, for a file that is not of the form or of another instance.
     """
@@ -50,9 +64,23 @@ def read_bootstrap(path: Path, instance: str) -> tuple[bytes, list[Registered]]:
         )
         for _, entries in listed:
             require_unlike(entry.id for entry in entries)
-        return raw, [Registered(kind, entity_of(kind, entry, instance), 1) for kind, entries in listed for entry in entries]
+        found = [Registered(kind, entity_of(kind, entry, instance), 1) for kind, entries in listed for entry in entries]
+        _require_catalogue(form.catalogue, found)
+        return Bootstrap(raw, found, form.catalogue)
     except ValidationError as error:
         places = sorted({".".join(map(str, item["loc"])) for item in error.errors()})
         raise ValueError(f"the bootstrap file is wrong at {', '.join(places[:10])}") from None
     except Problem as problem:
         raise ValueError(f"the bootstrap file is refused: {problem.detail}") from None
+
+
+def _require_catalogue(catalogue: Mapping[str, Mapping[str, Any]], entries: Sequence[Registered]) -> None:
+    """Raise ValueError or Problem unless each catalogue entry belongs to a data set of the file and has no fault."""
+    members = {found.entity.id.rpartition("/")[2] for found in entries if found.kind is Kind.MEMBER}
+    services = {found.entity.id: found.entity for found in entries if isinstance(found.entity, ServiceEntry)}
+    for identifier, value in catalogue.items():
+        service = services.get(identifier)
+        if service is None:
+            raise ValueError("the bootstrap file has a catalogue entry for a service that it has not")
+        if faults := find_faults(parse_catalogue(value), service, members):
+            raise ValueError(f"the catalogue entry of {identifier} has faults: {'; '.join(faults[:10])}")

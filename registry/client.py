@@ -10,6 +10,8 @@ import httpx2
 
 from exchange.clock import Clock
 from registry.applications.calls import ApplicationCalls
+from registry.catalogue.calls import CatalogueCalls
+from registry.catalogue.propose import Proposal, propose_from_openapi
 from registry.conformance import document_digest, sign_report, verify_report
 from registry.corrections.calls import CorrectionCalls
 from registry.deadlines.calls import DeadlineCalls
@@ -43,6 +45,7 @@ __all__ = [
     "MASKED",
     "AccessRight",
     "ApplicationCalls",
+    "CatalogueCalls",
     "CorrectionCalls",
     "Credential",
     "DeadlineCalls",
@@ -53,6 +56,7 @@ __all__ = [
     "KeyEntry",
     "Machine",
     "Member",
+    "Proposal",
     "Purpose",
     "RegistryClient",
     "ServiceEntry",
@@ -66,6 +70,7 @@ __all__ = [
     "describe_service",
     "document_digest",
     "parse_right",
+    "propose_from_openapi",
     "right_id",
     "sign_report",
     "sign_right",
@@ -80,6 +85,7 @@ class RegistryClient:
         """`url` is the registry's base URL."""
         self._wire = Wire(url, http, clock)
         self.applications = ApplicationCalls(self._wire)
+        self.catalogue = CatalogueCalls(self._wire)
         self.corrections = CorrectionCalls(self._wire)
         self.deadlines = DeadlineCalls(self._wire)
         self.filings = FilingCalls(self._wire)

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Public JWK of the checker whose reports let data sets be published; without it none can be."""
     conformance_required: bool = True
     """Whether a data set is published with a passing report only; off in a sandbox, where reports are made."""
+    catalogue_required: bool = True
+    """Whether a data set is published with a catalogue entry only; off in a sandbox, where entries are written."""
     policy_file: Path | None = None
     """JSON rows that replace terms of the policy table (rule, days, article, note, verified)."""
     calendar_file: Path | None = None

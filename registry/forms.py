@@ -14,10 +14,10 @@ MAX_ITEMS, MAX_FACTS, MAX_EVENTS, MAX_ARGUMENTS = 128, 32, 32, 32
 MAX_JWS = 131_072
 
 # One line without control characters or marks that turn the direction of writing: a name must not forge the text around it.
-_LINE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+$"
-Line = Annotated[str, Field(min_length=1, max_length=128, pattern=_LINE)]
-Text = Annotated[str, Field(max_length=512, pattern=_LINE)]
-Cause = Annotated[str, Field(min_length=1, max_length=128, pattern=_LINE, description="Why; stands in the log, names nobody")]
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+$"
+Line = Annotated[str, Field(min_length=1, max_length=128, pattern=LINE)]
+Text = Annotated[str, Field(max_length=512, pattern=LINE)]
+Cause = Annotated[str, Field(min_length=1, max_length=128, pattern=LINE, description="Why; stands in the log, names nobody")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=324)]

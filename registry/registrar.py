@@ -19,6 +19,7 @@ from exchange.clock import Clock
 from exchange.log import get_logger
 from exchange.problem import Problem
 from registry import store
+from registry.bootstrap import Bootstrap
 from registry.change import Change, Stage, Verb, amended, keep, moved, narrows
 from registry.entities import require_unlike
 from registry.filings import store as filings
@@ -52,7 +53,7 @@ class Registrar:
         publisher: Publisher,
         clock: Clock,
         fetch_keys: Callable[[], Awaitable[KeyRows]],
-        bootstrap: tuple[bytes, Sequence[Registered]] | None = None,
+        bootstrap: Bootstrap | None = None,
     ) -> None:
         """`fetch_keys` asks identity for all registered keys, as rows of `parse_key_entry`; it may raise Problem.
 
@@ -148,7 +149,7 @@ class Registrar:
         """
         async with self.alone():
             if self._bootstrap is not None:
-                await self._load_bootstrap(*self._bootstrap)
+                await self._load_bootstrap(self._bootstrap)
             await self._adopt_fences()
             for adopt in adopters:
                 await adopt()
@@ -302,24 +303,24 @@ class Registrar:
             await store.note_stage(connection, change.number, stage)
         return replace(change, stage=stage)
 
-    async def _load_bootstrap(self, raw: bytes, entries: Sequence[Registered]) -> None:
+    async def _load_bootstrap(self, first: Bootstrap) -> None:
         """Load the first state into an empty registry, once for all; the log holds what was loaded."""
-        digest = sha256(raw).hex()
+        digest = sha256(first.raw).hex()
         async with self._engine.connect() as connection:
             loaded = await store.find_bootstrap(connection)
         if loaded is not None:
             log.info("bootstrap-passed-over", loaded=loaded, file=digest)
             return
         # A crash after this entry and before the commit below leaves an entry more, and the file is loaded at the next start.
-        after = {"sha256": digest, "content": raw.decode("utf-8")}
+        after = {"sha256": digest, "content": first.raw.decode("utf-8")}
         await self._ledger.record_change("bootstrap", after, number=0, by=ITSELF, at_ms=self._clock.now_ms())
         async with self._engine.begin() as connection:
             await store.save_bootstrap(connection, digest, int(self._clock.now()))
             trail = filings.Trail(ITSELF, self._clock.now_ms(), "reviewed bootstrap file")
-            for entry in entries:
+            for entry in first.entries:
                 if not await store.save_entry(connection, entry):
                     raise Problem("conflict", reason=f"bootstrap: {entry.kind} {entry.entity.id} is there already")
-                await filings.add_standing(connection, entry, trail)
+                await filings.add_standing(connection, entry, trail, first.catalogue.get(entry.entity.id))
 
     async def _adopt_fences(self) -> None:
         """Take over withdrawals that our own state does not know: it may have been restored from an older copy."""

@@ -11,6 +11,7 @@ from exchange.clock import Clock
 from exchange.log import get_logger
 from exchange.problem import Problem
 from registry import store
+from registry.catalogue.store import find_standing
 from registry.change import Change, Verb
 from registry.ledger import Ledger
 from registry.model import KeyEntry, Kind, Purpose, RightSide, SignedRight, Status
@@ -150,6 +151,8 @@ class RightBook:
             found = await store.find_entry(connection, kind, identifier)
             return None if found is None else found.entity
 
+        listed = await find_standing(connection, service)
+        content = None if listed is None else listed.content.entry
         named = [found.entity for found in (await store.find_entries(connection, Kind.PURPOSE, purposes)).values()]
         return Surroundings(
             service=await entity(Kind.SERVICE, service),
@@ -159,6 +162,7 @@ class RightBook:
             provider_member=await entity(Kind.MEMBER, provider.rpartition("/")[0]),
             purposes={purpose.id: purpose for purpose in named if isinstance(purpose, Purpose)},
             now=self._clock.now(),
+            not_shared=frozenset() if content is None else content.not_shared,
         )
 
     async def surroundings(self, consumer: str, service: str, purposes: Sequence[str]) -> Surroundings:

@@ -62,7 +62,10 @@ _HOUR = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """授权环境. What the registry knows around a right: service and parties (None: not registered), purposes, the time."""
+    """授权环境. What the registry knows around a right: service and parties (None: not registered), purposes, the time.
+
+    `not_shared` are items of the service that no right may name.
+    """
 
     service: ServiceEntry | None
     consumer: Subsystem | None
@@ -71,6 +74,7 @@ class Surroundings:
     provider_member: Member | None
     purposes: Mapping[str, Purpose]
     now: float
+    not_shared: frozenset[str] = frozenset()
 
 
 def right_id(document: bytes) -> str:
@@ -221,7 +225,7 @@ def find_faults(document: Mapping[str, Any], right: AccessRight, around: Surroun
         *_party_faults(right, around),
         *_purpose_faults(right, around.purposes),
         *_basis_faults(right),
-        *_item_faults(right, service),
+        *_item_faults(right, service, around.not_shared),
         *_fact_faults(document["facts"], service),
         *_event_faults(right, service),
         *_date_faults(right, around.now),
@@ -265,7 +269,7 @@ def _basis_faults(right: AccessRight) -> list[str]:
     )
 
 
-def _item_faults(right: AccessRight, service: ServiceEntry) -> list[str]:
+def _item_faults(right: AccessRight, service: ServiceEntry, not_shared: frozenset[str]) -> list[str]:
     faults = [] if right.items or right.facts else ["neither an item nor a fact is named"]
     for name, form in right.items.items():
         item = service.items.get(name)
@@ -273,6 +277,8 @@ def _item_faults(right: AccessRight, service: ServiceEntry) -> list[str]:
             faults.append(f"the service has no item {name}")
         elif form == MASKED and item.mask is None:
             faults.append(f"the item {name} has no masked form")
+        elif name in not_shared:
+            faults.append(f"the item {name} is not shared; the catalogue names the law that says so")
     return faults
 
 

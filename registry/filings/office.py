@@ -18,6 +18,9 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.tokens import Role
 from registry.callers import Actor
+from registry.catalogue.forms import parse_catalogue
+from registry.catalogue.store import INDEX_BATCH, content_of, find_unindexed, index
+from registry.catalogue.validate import find_faults
 from registry.conformance import require_passed
 from registry.entities import entity_of, require_unlike
 from registry.filings import store
@@ -50,6 +53,7 @@ class FilingOffice:
     instance: str
     checker: VerifyKey | None
     needs_report: bool
+    needs_catalogue: bool
     grace_days: int
 
     # --- papers
@@ -109,6 +113,8 @@ class FilingOffice:
         async with self.engine.begin() as connection:
             filing = await self._for(connection, actor, number, revision, SIDES[step], step)
             after = _require_step(filing, step)
+            if step in (Step.SUBMIT, Step.APPROVE):
+                await self._require_catalogue(connection, filing)
             moved = await store.move(connection, filing, after, self._trail(actor, reason), **columns)
             await self._note(connection, step, moved, actor)
         await self.journal.flush()
@@ -143,6 +149,7 @@ class FilingOffice:
         async with self.engine.begin() as connection:
             filing = await self._for(connection, actor, number, revision, SIDES[Step.PUBLISH], Step.PUBLISH)
             _require_step(filing, Step.PUBLISH)
+            await self._require_catalogue(connection, filing)
             if filing.kind is Kind.SERVICE and self.needs_report:
                 require_passed(report, self.checker, filing.document, now=self.clock.now())
                 filing = await store.keep_report(connection, filing, str(report), int(self.clock.now()))
@@ -174,7 +181,31 @@ class FilingOffice:
         entity_of(kind, form, self.instance)
         if catalogue is not None and kind is not Kind.SERVICE:
             raise Problem("malformed-request", "only a data set has a catalogue entry")
+        if catalogue is not None:
+            parse_catalogue(catalogue)
         return form.model_dump()
+
+    async def _require_catalogue(self, connection: AsyncConnection, filing: Filing) -> None:
+        """Raise `malformed-request` with everything that keeps a data set's entry from being published."""
+        if filing.kind is not Kind.SERVICE or (filing.catalogue is None and not self.needs_catalogue):
+            return
+        if filing.catalogue is None:
+            raise Problem(
+                "malformed-request", "a data set is published with its catalogue entry", faults=["catalogue is missing"]
+            )
+        content = content_of(dict(filing.document), dict(filing.catalogue))
+        members = {identifier.rpartition("/")[2] for identifier in await load_ids(connection, Kind.MEMBER)}
+        faults = () if content.entry is None else find_faults(content.entry, content.service, members)
+        if faults:
+            raise Problem("malformed-request", f"the catalogue entry: {'; '.join(faults[:10])}", faults=list(faults[:50]))
+
+    async def index_catalogue(self) -> None:
+        """Make standing data sets findable that stood before there was an index."""
+        async with self.engine.begin() as connection:
+            for number in await find_unindexed(connection, INDEX_BATCH):
+                filing = await store.find(connection, number)
+                if filing is not None:
+                    await index(connection, filing)
 
     def _may(self, actor: Actor, filing: Filing, side: Side, step: Step | None = None) -> bool:
         is_authority = actor.has(Role.REGISTRAR)

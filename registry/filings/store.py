@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchange.problem import Problem
+from registry.catalogue import store as catalogue_store
 from registry.filings.model import OPEN, STANDING, Filing, FilingMove, FilingState, Step, owner_of
 from registry.model import Entity, Kind, Registered, ServiceEntry, document
 
@@ -152,11 +153,20 @@ async def add(
     return filing
 
 
-async def add_standing(connection: AsyncConnection, entry: Registered, trail: Trail) -> Filing:
+async def add_standing(
+    connection: AsyncConnection, entry: Registered, trail: Trail, catalogue: Mapping[str, Any] | None = None
+) -> Filing:
     """The filing of an entry that is there from the beginning: two eyes saw the file that it comes from."""
     version = entry.entity.schema_version if isinstance(entry.entity, ServiceEntry) else 1
     stands = {"state": FilingState.PUBLISHED.value, "submitter": BOOTSTRAP, "approver": trail.actor}
-    return await add(connection, entry.kind, _form(entry.entity), None, version, trail, **stands)
+    filing = await add(connection, entry.kind, _form(entry.entity), catalogue, version, trail, **stands)
+    return await _found_from_now_on(connection, filing)
+
+
+async def _found_from_now_on(connection: AsyncConnection, filing: Filing) -> Filing:
+    if filing.kind is Kind.SERVICE:
+        await catalogue_store.index(connection, filing)
+    return filing
 
 
 async def rewrite(
@@ -210,7 +220,7 @@ async def publish(connection: AsyncConnection, number: int, trail: Trail) -> Fil
     if before is not None:
         superseded = Trail(trail.actor, trail.at_ms, f"superseded by version {filing.version}")
         await move(connection, before, FilingState.ARCHIVED, superseded)
-    return await move(connection, filing, FilingState.PUBLISHED, trail)
+    return await _found_from_now_on(connection, await move(connection, filing, FilingState.PUBLISHED, trail))
 
 
 async def follow(connection: AsyncConnection, kind: Kind, identifier: str, step: Step, trail: Trail) -> None:

@@ -26,6 +26,7 @@ from exchange.problem import Problem
 from gateway.client import SD_JWT, Fetched, Prepared, Wanted, prepare, read_answer, read_problem
 from registry.client import RegistryClient, sign_report, sign_right
 from tests.journeys.traffic import Traffic
+from tests.support.catalogue import entry_for
 from tests.support.waiting import LIMIT_S
 
 PURPOSE = "real-estate-transfer"
@@ -153,7 +154,8 @@ class Stage:
         checks = [{"code": "reachable", "passed": True}]
         report = sign_report(checker, full, checks, now=int(self.session.clock.now())) if kind == "service" else None
         people = await self.session.token("registrar"), await self.session.token("reviewer")
-        await self.registry().filings.carry_through(*people, kind, document, report=report)
+        catalogue = entry_for(document) if kind == "service" else None
+        await self.registry().filings.carry_through(*people, kind, document, catalogue=catalogue, report=report)
 
     async def register_right(self, document: Mapping[str, Any]) -> str:
         """Sign a right for both sides and register it; its id."""

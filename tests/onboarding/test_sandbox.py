@@ -11,6 +11,7 @@ from deploy.home import CONSUMER, INSTANCE, SANDBOX, translated
 from deploy.local import LocalExchange
 from deploy.postgres.roles import DATABASE, ROLES
 from deploy.postgres.sql import with_login
+from deploy.scenarios import NOBODY, consumer_of_sandbox, scenarios
 from deploy.session import Session, load_anchor
 from exchange.problem import Problem
 from gateway.client import Consumer, Wanted
@@ -35,6 +36,26 @@ async def test_both_instances_answer_their_own(installation: Installation, produ
         answer = await session.consumer(name).fetch(wanted(session.home.instance, exchange.cast.buying_firm.id))
         assert answer.found
         assert answer.answer.record.claims.issuer.startswith(f"{session.home.instance}/")
+
+
+async def test_every_subject_stands_for_its_case(installation: Installation, sandbox: Session) -> None:
+    sandbox_consumer = sandbox.consumer(consumer_of_sandbox())
+    for scenario in scenarios(installation.sandbox.people, installation.sandbox.seed):
+        arguments = {"n": 24} if scenario.fact.endswith("at_least") else {}
+        asked = Wanted(
+            scenario.service_id,
+            scenario.subject,
+            "real-estate-transfer",
+            facts={scenario.fact: arguments},
+            officer="o",
+            case="c",
+        )
+        try:
+            answer = await sandbox_consumer.fetch(asked)
+            said = {True: "yes", False: "no", None: "unknown"}[answer.facts[scenario.fact]] if answer.found else NOBODY
+        except Problem as problem:
+            said = problem.code
+        assert said == scenario.answer, scenario.name
 
 
 async def test_a_key_of_the_sandbox_opens_nothing(installation: Installation, production: Session, sandbox: Session) -> None:

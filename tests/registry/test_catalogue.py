@@ -15,7 +15,7 @@ from registry.rights import Surroundings, find_faults, parse_right
 from tests.registry.town import BANK, CONSUMER, RIGHTS
 
 NOW = 1_790_000_000
-_, ENTRIES = read_bootstrap(BOOTSTRAP_FILE, "CN-YA")
+ENTRIES = read_bootstrap(BOOTSTRAP_FILE, "CN-YA").entries
 
 
 def entries(kind: Kind) -> dict[str, Registered]:

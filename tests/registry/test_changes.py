@@ -109,8 +109,9 @@ async def test_a_department_that_is_registered_is_in_the_snapshot_and_may_be_ask
 
 
 async def test_what_belongs_to_nothing_is_refused(town: Town) -> None:
+    known = {"status": MARRIAGE["items"]["status"] | {"source": "public-security"}}
     with pytest.raises(Problem, match="the subsystem that it belongs to"):
-        await town.published("service", MARRIAGE)
+        await town.published("service", MARRIAGE | {"items": known})
     orphan = {"id": "CN-YA/GOV/civil-affairs/families", "name_zh": "家庭", "name_en": "Families"}
     with pytest.raises(Problem, match="the member that it belongs to"):
         await town.published("subsystem", orphan)

@@ -20,11 +20,18 @@ from registry.filings.model import MOVES, FilingState, Step
 from registry.forms import ServiceForm
 from tests.registry.test_recovery import BreakingLedger
 from tests.registry.town import CIVIL_AFFAIRS, CONSUMER, MARRIAGE, Town, open_registry, open_town, placed
+from tests.support.catalogue import entry_for
 
 DAY = 86_400
 OWN = CONSUMER.rpartition("/")[0]
 SYSTEM = {"id": f"{OWN}/archive", "name_zh": "档案系统", "name_en": "Archive"}
-DEEDS: dict[str, Any] = MARRIAGE | {"id": f"{SYSTEM['id']}/deeds", "title_zh": "契据", "title_en": "Deeds", "events": []}
+DEEDS: dict[str, Any] = MARRIAGE | {
+    "id": f"{SYSTEM['id']}/deeds",
+    "title_zh": "契据",
+    "title_en": "Deeds",
+    "items": {"status": MARRIAGE["items"]["status"] | {"source": "real-estate"}},
+    "events": [],
+}
 
 
 async def drafted(town: Town, who: str = "integrator", document: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -186,7 +193,7 @@ async def test_everything_that_is_wrong_with_the_papers_is_said_at_once(town: To
 
 async def test_no_data_set_is_published_without_a_passing_report(town: Town) -> None:
     await town.published("subsystem", SYSTEM)
-    filing = await town.client.filings.draft(await town.token("integrator"), "service", DEEDS)
+    filing = await town.client.filings.draft(await town.token("integrator"), "service", DEEDS, entry_for(DEEDS))
     filing = await take(town, await take(town, filing, "submit"), "approve", "registrar")
     full = ServiceForm.model_validate(DEEDS).model_dump()
     checker = SigningKey.load(town.settings.signing_key_file.with_name("checker.pem"))

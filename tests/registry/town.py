@@ -25,6 +25,7 @@ from registry.ledger import Ledger
 from tests.identity.office import URL as IDENTITY_URL
 from tests.identity.office import Office, open_office
 from tests.support.audit_rows import opened, release_row
+from tests.support.catalogue import entry_for
 from tests.support.waiting import until_yes
 
 URL = "http://registry.test"
@@ -95,7 +96,8 @@ class Town:
         """A filing that was drafted and submitted by the registrar, approved and published by the reviewer."""
         report = self.report(document, passed=passed) if kind == "service" else None
         people = await self.token(), await self.token("reviewer")
-        return await self.client.filings.carry_through(*people, kind, document, report=report)
+        catalogue = entry_for(document) if kind == "service" else None
+        return await self.client.filings.carry_through(*people, kind, document, catalogue=catalogue, report=report)
 
     def report(self, document: Mapping[str, Any], *, passed: bool = True, code: str = "reachable") -> str:
         """The checker's report on the full form of a data set."""
