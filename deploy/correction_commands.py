@@ -12,17 +12,16 @@ import typer
 from rich.table import Table
 
 from deploy.home import CONSUMER
-from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.running import HomeOption, LanguageOption, run_in_session, system_of
 from deploy.session import Session
 from deploy.speech import speaker
-from registry.client import CorrectionCalls, Credential, Machine, RegistryClient
+from registry.client import CorrectionCalls, Credential, RegistryClient
 
 app = typer.Typer(no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(help="Number of the correction request.")]
 AccountOption = Annotated[str, typer.Option("--account", help="The person who does it.")]
 SystemOption = Annotated[str | None, typer.Option("--system", help="Act as this system, with its key, instead of a person.")]
-WordsOption = Annotated[str | None, typer.Option("--words", help="For the eyes of consumer and provider.")]
 AsJson = Annotated[bool, typer.Option("--json")]
 OUTCOMES = ("correct", "confirm", "reject")
 
@@ -32,10 +31,17 @@ Work = Callable[[CorrectionCalls, Credential], Awaitable[dict[str, Any]]]
 def _run(home: Path | None, language: str | None, account: str, system: str | None, work: Work) -> dict[str, Any]:
     async def run(session: Session) -> dict[str, Any]:
         registry = RegistryClient(session.urls["registry"], session.http, session.clock)
-        who = await session.token(account) if system is None else Machine(system, session.key(system))
+        who = await session.token(account) if system is None else system_of(session, system)
         return await work(registry.corrections, who)
 
     return run_in_session(home, speaker(language), run)
+
+
+def _line(language: str | None, zh: str, en: str) -> str:
+    """One line of standard input: what is said of a person stands in no process list and no shell's history."""
+    if sys.stdin.isatty():
+        speaker(language, stderr=True).say(f"{zh}：", f"{en}:")
+    return sys.stdin.readline().strip()
 
 
 def _tell(correction: dict[str, Any], language: str | None) -> None:
@@ -48,15 +54,14 @@ def ask(
     service: Annotated[str, typer.Argument(help="The service that the record came from.")],
     request_id: Annotated[str, typer.Argument(help="X-Road-Id of the request that it answered.")],
     item: Annotated[list[str], typer.Option("--item", help="An item that is thought to be wrong; once for each.")],
-    words: Annotated[str, typer.Option("--words", help="What is thought to be wrong.")],
     consumer: Annotated[str, typer.Option("--consumer")] = CONSUMER,
     account: AccountOption = "integrator",
     system: SystemOption = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """Say that a record is wrong; whom it is about is read from standard input. 提出校核."""
-    subject = sys.stdin.readline().strip()
+    """Say that a record is wrong; whom it is about and what is wrong are two lines on standard input. 提出校核."""
+    subject, words = _line(language, "对象", "subject"), _line(language, "说明", "what is wrong")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         about = {"consumer": consumer, "service": service, "request_id": request_id, "subject": subject}
@@ -69,15 +74,15 @@ def ask(
 def answer(
     number: Number,
     outcome: Annotated[str, typer.Argument(help=", ".join(OUTCOMES))],
-    words: WordsOption = None,
     account: AccountOption = "integrator",
     system: SystemOption = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """As the provider: corrected at the source, confirmed as it is, or rejected. 答复校核."""
+    """As the provider: corrected at the source, confirmed as it is, or rejected; why, on standard input. 答复校核."""
     if outcome not in OUTCOMES:
         raise typer.BadParameter(f"an outcome is one of {', '.join(OUTCOMES)}")
+    words = None if outcome == "correct" else _line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.answer(who, await calls.show(who, number), outcome, words)
@@ -88,13 +93,13 @@ def answer(
 @app.command("dispute")
 def dispute(
     number: Number,
-    words: Annotated[str, typer.Option("--words")],
     account: AccountOption = "integrator",
     system: SystemOption = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """As the consumer: bring an answer before the authority. 提出异议."""
+    """As the consumer: bring an answer before the authority; why, on standard input. 提出异议."""
+    words = _line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.dispute(who, await calls.show(who, number), words)
@@ -105,13 +110,13 @@ def dispute(
 @app.command("decide")
 def decide(
     number: Number,
-    words: Annotated[str, typer.Option("--words")],
     upheld: Annotated[bool, typer.Option("--upheld/--closed", help="Whether the consumer is right.")],
     account: AccountOption = "registrar",
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """As the authority: decide a dispute. 裁定异议."""
+    """As the authority: decide a dispute; why, on standard input. 裁定异议."""
+    words = _line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.decide(who, await calls.show(who, number), upheld=upheld, words=words)
@@ -122,7 +127,6 @@ def decide(
 @app.command("withdraw")
 def withdraw(
     number: Number,
-    words: WordsOption = None,
     account: AccountOption = "integrator",
     system: SystemOption = None,
     home: HomeOption = None,
@@ -131,7 +135,7 @@ def withdraw(
     """As the consumer: take a request back. 撤回校核."""
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
-        return await calls.withdraw(who, await calls.show(who, number), words)
+        return await calls.withdraw(who, await calls.show(who, number))
 
     _tell(_run(home, language, account, system, work), language)
 

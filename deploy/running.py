@@ -13,7 +13,7 @@ from deploy.home import INSTANCE, Home, default_home
 from deploy.session import NotRunningError, Session, open_session
 from deploy.speech import Speaker, speaker
 from exchange.problem import Problem
-from registry.client import RegistryClient
+from registry.client import Machine, RegistryClient
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Directory of the exchange; default YITONG_HOME.")]
 LanguageOption = Annotated[str | None, typer.Option("--language", help="zh-CN or en.")]
@@ -51,3 +51,11 @@ def run_at_registry(
         return await work(registry, await session.token(account))
 
     return run_in_session(home, speaker(language), run)
+
+
+def system_of(session: Session, system: str) -> Machine:
+    """A system that acts with its own key. Raises typer.BadParameter for one whose key does not lie here."""
+    try:
+        return Machine(system, session.key(system))
+    except KeyError:
+        raise typer.BadParameter("the key of that system does not lie in this home") from None

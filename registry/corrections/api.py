@@ -68,7 +68,14 @@ async def list_corrections(
     member = None if actor.has(*READERS) else actor.member or "-"
     async with office.engine.connect() as connection:
         found = await store.list_corrections(
-            connection, after=after, limit=limit, member=member, party=party, state=state, service=service
+            connection,
+            after=after,
+            limit=limit,
+            member=member,
+            party=party,
+            system=actor.subsystem,
+            state=state,
+            service=service,
         )
         running = await office.clocks.running(connection, [correction.name for correction in found])
     rows = [forms.view(correction, office.steps(actor, correction), running.get(correction.name)) for correction in found]

@@ -94,6 +94,11 @@ class Correction:
         return f"correction {self.number}"
 
     @property
+    def systems(self) -> Mapping[Party, str]:
+        """The two systems that it is between."""
+        return {Party.CONSUMER: self.consumer, Party.PROVIDER: self.service.rpartition("/")[0]}
+
+    @property
     def members(self) -> Mapping[Party, str]:
         """Who must act, by party."""
         provider = self.service.rpartition("/")[0].rpartition("/")[0]

@@ -23,6 +23,7 @@ from registry.preconditions import require_revision
 
 READERS = (Role.REGISTRAR, Role.AUDITOR, Role.SUPERVISOR)
 MOST_OPEN = 1000
+MOST_RIGHTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class CorrectionOffice:
             asked_at=now,
             changed_at=now,
         )
-        if not actor.speaks_for(begun.members[Party.CONSUMER]):
-            raise Problem("forbidden", "a member asks for its own systems")
+        if not _speaks_for(actor, begun, Party.CONSUMER):
+            raise Problem("forbidden", "a system asks for itself, a person for their member's systems")
         said = Said(CorrectionState.SUBMITTED, Party.CONSUMER, actor.name, asked.words, self.clock.now_ms())
         async with self.engine.begin() as connection:
             subject = await self._checked(connection, begun, asked.subject)
@@ -137,9 +138,14 @@ class CorrectionOffice:
         known = set(found.entity.items) | set(found.entity.fact_entries)
         if unknown := sorted(set(asked.items) - known):
             raise Problem("malformed-request", f"the service has no {', '.join(unknown[:5])}")
-        rights = await registered.list_rights(connection, after="", limit=1, consumer=asked.consumer, service=asked.service)
-        if not rights:
+        rights = await registered.list_rights(
+            connection, after="", limit=MOST_RIGHTS, consumer=asked.consumer, service=asked.service
+        )
+        told = {name for right in rights for name in (*right.signed.right.items, *right.signed.right.facts)}
+        if not set(asked.items) <= told:
             raise Problem("right-missing", "a consumer corrects what it may have been told")
+        # One after the other, or many at once would all be the last that is allowed.
+        await store.take_turn(connection, asked.consumer, asked.service)
         if await store.count_open(connection, asked.consumer, asked.service) >= MOST_OPEN:
             raise Problem("quota-exceeded", f"{MOST_OPEN} of your requests on this service wait for an answer")
         return parse_subject(found.entity.subject_kind, spelled(subject))
@@ -168,11 +174,18 @@ class CorrectionOffice:
         return found
 
 
+def _speaks_for(actor: Actor, correction: Correction, party: Party) -> bool:
+    """A person speaks for their member; a machine for itself alone: a member's other systems have no business with a person."""
+    if actor.subsystem is not None:
+        return actor.subsystem == correction.systems[party]
+    return actor.speaks_for(correction.members[party])
+
+
 def _is_party(actor: Actor, correction: Correction) -> bool:
-    return any(actor.speaks_for(correction.members[party]) for party in (Party.CONSUMER, Party.PROVIDER))
+    return any(_speaks_for(actor, correction, party) for party in (Party.CONSUMER, Party.PROVIDER))
 
 
 def _is_theirs(actor: Actor, correction: Correction, party: Party) -> bool:
     if party is Party.AUTHORITY:
         return actor.has(Role.REGISTRAR)
-    return actor.speaks_for(correction.members[party])
+    return _speaks_for(actor, correction, party)

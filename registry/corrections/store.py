@@ -51,18 +51,33 @@ async def list_corrections(
     limit: int,
     member: str | None,
     party: Party | None = None,
+    system: str | None = None,
     state: CorrectionState | None = None,
     service: str | None = None,
 ) -> list[Correction]:
-    """Correction requests in their order, after number `after`: those of a member as either or one party, or all."""
+    """Correction requests in their order, after number `after`: those of a member as either or one party, or all.
+
+    Of a `system`, only those that it is itself a party of.
+    """
     columns = {Party.CONSUMER: _correction.c.consumer_member, Party.PROVIDER: _correction.c.provider_member}
     query = sa.select(_correction).where(_correction.c.number > after).order_by(_correction.c.number).limit(limit)
     if member is not None:
         wanted = [columns[party]] if party in columns else list(columns.values())
         query = query.where(sa.or_(*(column == member for column in wanted)))
+    if system is not None:
+        is_consumer = _correction.c.consumer == system
+        is_provider = _correction.c.service.startswith(f"{system}/", autoescape=True)
+        both = {Party.CONSUMER: is_consumer, Party.PROVIDER: is_provider}
+        query = query.where(both[party] if party in both else sa.or_(is_consumer, is_provider))
     for column, value in ((_correction.c.state, state), (_correction.c.service, service)):
         query = query if value is None else query.where(column == value)
     return [_read(row) for row in await connection.execute(query)]
+
+
+async def take_turn(connection: AsyncConnection, consumer: str, service: str) -> None:
+    """Wait until nobody else asks on this service for this consumer; held until the transaction ends."""
+    place = f"correction {consumer} {service}"
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(place, 0))))
 
 
 async def count_open(connection: AsyncConnection, consumer: str, service: str) -> int:

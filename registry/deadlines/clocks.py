@@ -36,21 +36,36 @@ class Clocks:
         """Start a deadline at an instant (unix seconds), in the place of the one that runs; `owner` must act."""
         await store.end(connection, matter, at)
         term = self.policy.term(rule)
-        return await store.add(connection, matter, term, owner, at, reckon(self.calendar, term.days, at))
+        span = reckon(self.calendar, term.days, at)
+        begun = Deadline(
+            *(matter, rule, owner, term.days, at, span.warn_at, span.due_at),
+            is_extended=False,
+            days_known=span.days_known,
+            is_verified=term.is_verified,
+        )
+        return await store.add(connection, begun)
 
     async def extend(self, connection: AsyncConnection, matter: str, rule: Rule) -> Deadline:
-        """Add the days of a rule to the deadline that runs, from the same beginning. Raises `conflict` a second time."""
+        """Add the days of a rule to those of the running deadline, from the same beginning. Raises `conflict` a second time.
+
+        It is another deadline, in the place of the one that runs: what was told in the first term stays told.
+        """
         running = (await store.find_running(connection, [matter])).get(matter)
         if running is None:
             raise Problem("conflict", "no deadline runs")
-        more, base = self.policy.term(rule), self.policy.term(running.rule)
-        days = base.days + more.days
-        span = reckon(self.calendar, days, running.started_at)
-        is_verified = span.is_verified and base.is_verified and more.is_verified
-        longer = await store.lengthen(connection, matter, days, span, is_verified=is_verified)
-        if longer is None:
+        if running.is_extended:
             raise Problem("conflict", "there was more time already")
-        return longer
+        more = self.policy.term(rule)
+        days = running.days + more.days
+        span = reckon(self.calendar, days, running.started_at)
+        await store.end(connection, matter, int(self.clock.now()))
+        longer = Deadline(
+            *(matter, running.rule, running.owner, days, running.started_at, span.warn_at, span.due_at),
+            is_extended=True,
+            days_known=span.days_known,
+            is_verified=running.is_verified and more.is_verified,
+        )
+        return await store.add(connection, longer)
 
     async def stop(self, connection: AsyncConnection, matter: str, at: int) -> None:
         """End the deadline that runs, if one does."""

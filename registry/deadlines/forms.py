@@ -14,7 +14,10 @@ from registry.deadlines.store import Numbered
 
 
 class DeadlineView(BaseModel):
-    """办理期限. Times are RFC 3339; `verified` is whether term and calendar were compared with their sources."""
+    """办理期限. Times are RFC 3339.
+
+    `verified` is whether the term was compared with its source, `days_known` whether a notice says of every day what it is.
+    """
 
     matter: str
     rule: str
@@ -23,6 +26,8 @@ class DeadlineView(BaseModel):
     started_at: str
     warn_at: str
     due_at: str
+    extended: bool
+    days_known: bool
     verified: bool
     warned_at: str | None
     overdue_at: str | None
@@ -76,6 +81,8 @@ def deadline_view(deadline: Deadline) -> dict[str, Any]:
         "rule": deadline.rule.value,
         "owner": deadline.owner,
         "days": deadline.days,
+        "extended": deadline.is_extended,
+        "days_known": deadline.days_known,
         "verified": deadline.is_verified,
         **{name: None if instant is None else rfc3339(instant) for name, instant in times.items()},
     }

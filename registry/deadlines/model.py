@@ -16,11 +16,11 @@ _WARN, _OF = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """期限起止. Unix seconds; `is_verified` is whether the calendar knew every day of it."""
+    """期限起止. Unix seconds; `days_known` is whether a notice says of every day of it what it is."""
 
     warn_at: int
     due_at: int
-    is_verified: bool
+    days_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Deadline:
     """办理期限. On a matter (`application 12`) by a rule; `owner` is the member that must act, or `authority`.
 
     Times are unix seconds; `warned_at` and `overdue_at` say when the notice was given, `ended_at` when the matter moved on.
+    More time is another deadline from the same beginning (`is_extended`). `is_verified` is whether the term was compared with
+    its source, `days_known` whether the calendar knew all its days.
     """
 
     matter: str
@@ -37,6 +39,8 @@ class Deadline:
     started_at: int
     warn_at: int
     due_at: int
+    is_extended: bool
+    days_known: bool
     is_verified: bool
     warned_at: int | None = None
     overdue_at: int | None = None
@@ -54,7 +58,7 @@ def reckon(calendar: WorkingCalendar, days: int, started_at: int) -> Span:
     whole, rest = divmod(days * _WARN, _OF)
     warned = calendar.after(began, whole + 1)
     seconds = rest * 86_400 // _OF
-    known = all(calendar.is_verified(day) for day in (began, last))
+    known = all(year in calendar.years for year in range(began.year, last.year + 1))
     return Span(_midnight(warned) + seconds, _midnight(last + timedelta(days=1)), known)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.deadlines.model import Deadline, Span
-from registry.deadlines.policy import Rule, Term
+from registry.deadlines.model import Deadline
+from registry.deadlines.policy import Rule
 
 Notice = Literal["warned", "overdue"]
 
@@ -21,7 +21,7 @@ _deadline = sa.Table(
     *(sa.Column(name, sa.BigInteger) for name in ("number", "started_at", "warn_at", "due_at")),
     *(sa.Column(name, sa.BigInteger) for name in ("warned_at", "overdue_at", "ended_at", "days")),
     *(sa.Column(name, sa.Text) for name in ("matter", "rule", "owner")),
-    sa.Column("is_verified", sa.Boolean),
+    *(sa.Column(name, sa.Boolean) for name in ("is_extended", "days_known", "is_verified")),
 )
 
 
@@ -38,18 +38,9 @@ def _read(row: sa.Row[Any]) -> Numbered:
     return Numbered(values.pop("number"), Deadline(**values | {"rule": Rule(values["rule"])}))
 
 
-async def add(connection: AsyncConnection, matter: str, term: Term, owner: str, started_at: int, span: Span) -> Deadline:
-    """Start a deadline; the matter must have none that runs."""
-    values = {
-        "matter": matter,
-        "rule": term.rule.value,
-        "owner": owner,
-        "days": term.days,
-        "started_at": started_at,
-        "warn_at": span.warn_at,
-        "due_at": span.due_at,
-        "is_verified": span.is_verified and term.is_verified,
-    }
+async def add(connection: AsyncConnection, deadline: Deadline) -> Deadline:
+    """Start a deadline; its matter must have none that runs."""
+    values = asdict(deadline) | {"rule": deadline.rule.value}
     return _read((await connection.execute(sa.insert(_deadline).values(**values).returning(_deadline))).one()).deadline
 
 
@@ -69,18 +60,6 @@ async def end(connection: AsyncConnection, matter: str, at: int) -> None:
     """End the deadline that runs, if one does."""
     runs = sa.and_(_deadline.c.matter == matter, _deadline.c.ended_at.is_(None))
     await connection.execute(sa.update(_deadline).where(runs).values(ended_at=sa.func.greatest(at, _deadline.c.started_at)))
-
-
-async def lengthen(connection: AsyncConnection, matter: str, days: int, span: Span, *, is_verified: bool) -> Deadline | None:
-    """Give the deadline that runs more days, once; None if there is none, or it had more already.
-
-    Who was told that it is overdue was told so; whoever is within the new term again is told anew when that ends.
-    """
-    runs = sa.and_(_deadline.c.matter == matter, _deadline.c.ended_at.is_(None), _deadline.c.days < days)
-    changed = {"days": days, "warn_at": span.warn_at, "due_at": span.due_at, "is_verified": is_verified}
-    query = sa.update(_deadline).where(runs).values(**changed, warned_at=None, overdue_at=None).returning(_deadline)
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else _read(row).deadline
 
 
 async def find_due(connection: AsyncConnection, notice: Notice, now: int, limit: int) -> list[Numbered]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from registry.client import Machine
 from registry.deadlines.calendar import BUILT_IN, WorkingCalendar, load_calendar
 from registry.deadlines.clocks import Clocks
 from registry.deadlines.model import CHINA, Deadline, reckon
-from registry.deadlines.policy import Rule, load_policy
+from registry.deadlines.policy import PolicyTable, Rule, load_policy
 from tests.registry.town import CONSUMER, Town
 
 CALENDAR = load_calendar()
@@ -65,8 +66,8 @@ def test_beyond_what_is_known_there_are_weekends_and_a_mark() -> None:
     assert CALENDAR.is_working(spring)
     assert not CALENDAR.is_verified(spring)
     assert CALENDAR.after(date(2028, 1, 28), 1) == date(2028, 1, 31)
-    assert not reckon(CALENDAR, 10, at("2026-12-30T10:00:00")).is_verified
-    assert reckon(CALENDAR, 10, at("2026-11-30T10:00:00")).is_verified
+    assert not reckon(CALENDAR, 10, at("2026-12-30T10:00:00")).days_known
+    assert reckon(CALENDAR, 10, at("2026-11-30T10:00:00")).days_known
 
 
 @given(DAYS, st.integers(1, 40), st.integers(1, 40))
@@ -235,7 +236,9 @@ async def test_more_time_counts_from_the_beginning_and_is_given_once(town: Town,
     async with clocks.engine.begin() as connection:
         longer = await clocks.extend(connection, "matter 1", Rule.REPLY_EXTENSION)
     assert longer.due_at == reckon(CALENDAR, 20, deadline.started_at).due_at
-    assert (longer.warned_at, longer.overdue_at) == (None, None)
+    first, second = await shown(clocks)
+    # What was told in the first term stays told.
+    assert (first.overdue_at, first.is_extended, second.overdue_at, second.is_extended) == (deadline.due_at, False, None, True)
     async with clocks.engine.begin() as connection:
         with pytest.raises(Problem, match="more time already"):
             await clocks.extend(connection, "matter 1", Rule.REPLY_EXTENSION)
@@ -246,9 +249,26 @@ async def test_more_time_counts_from_the_beginning_and_is_given_once(town: Town,
     assert (await notices(town)).count("deadline overdue: matter 1 (conditional-reply)") == 2
 
 
+async def test_another_table_changes_nothing_of_what_runs(clocks: Clocks) -> None:
+    """Neither a second extension through a longer term, nor a refused first one through a shorter."""
+    deadline = await started(clocks, rule=Rule.PROVISION)
+    for days in (5, 15):
+        terms = dict(clocks.policy.terms) | {Rule.PROVISION: replace(clocks.policy.term(Rule.PROVISION), days=days)}
+        other = replace(clocks, policy=PolicyTable(terms))
+        async with clocks.engine.begin() as connection:
+            if days == 5:
+                longer = await other.extend(connection, "matter 1", Rule.REPLY_EXTENSION)
+                assert longer.days == deadline.days + 10
+            else:
+                with pytest.raises(Problem, match="more time already"):
+                    await other.extend(connection, "matter 1", Rule.REPLY_EXTENSION)
+
+
 BROKEN = {
     "a second one that runs": "INSERT INTO registry.deadline (matter, rule, owner, days, started_at, warn_at, due_at,"
-    " is_verified) SELECT matter, rule, owner, days, started_at, warn_at, due_at, is_verified FROM registry.deadline",
+    " is_extended, days_known, is_verified) SELECT matter, rule, owner, days, started_at, warn_at, due_at, is_extended,"
+    " days_known, is_verified FROM registry.deadline",
+    "more days of the same one": "UPDATE registry.deadline SET days = days + 1",
     "a later end of the same term": "UPDATE registry.deadline SET due_at = due_at + 1",
     "another owner": "UPDATE registry.deadline SET owner = 'x'",
     "a notice taken back": "UPDATE registry.deadline SET warned_at = NULL",

@@ -14,9 +14,11 @@ CREATE TABLE deadline (
     rule        text COLLATE "C" NOT NULL CHECK (length(rule) BETWEEN 1 AND 64),
     owner       text COLLATE "C" NOT NULL CHECK (length(owner) BETWEEN 1 AND 259),
     days        integer NOT NULL CHECK (days BETWEEN 1 AND 800),
+    is_extended boolean NOT NULL,
     started_at  bigint NOT NULL,
     warn_at     bigint NOT NULL,
     due_at      bigint NOT NULL,
+    days_known  boolean NOT NULL,
     is_verified boolean NOT NULL,
     warned_at   bigint,
     overdue_at  bigint,
@@ -41,14 +43,13 @@ BEGIN
         RAISE EXCEPTION 'a deadline is ended, not deleted' USING ERRCODE = 'restrict_violation';
     END IF;
     IF OLD.ended_at IS NOT NULL
-       OR (NEW.number, NEW.matter, NEW.rule, NEW.owner, NEW.started_at)
-          IS DISTINCT FROM (OLD.number, OLD.matter, OLD.rule, OLD.owner, OLD.started_at)
-       OR NEW.days < OLD.days
-       OR (NEW.days = OLD.days
-           AND ((NEW.warn_at, NEW.due_at, NEW.is_verified) IS DISTINCT FROM (OLD.warn_at, OLD.due_at, OLD.is_verified)
-                OR (OLD.warned_at IS NOT NULL AND NEW.warned_at IS DISTINCT FROM OLD.warned_at)
-                OR (OLD.overdue_at IS NOT NULL AND NEW.overdue_at IS DISTINCT FROM OLD.overdue_at))) THEN
-        RAISE EXCEPTION 'a deadline is lengthened or ended, and what was told stays told' USING ERRCODE = 'restrict_violation';
+       OR (NEW.number, NEW.matter, NEW.rule, NEW.owner, NEW.started_at, NEW.days, NEW.is_extended)
+          IS DISTINCT FROM (OLD.number, OLD.matter, OLD.rule, OLD.owner, OLD.started_at, OLD.days, OLD.is_extended)
+       OR (NEW.warn_at, NEW.due_at, NEW.days_known, NEW.is_verified)
+          IS DISTINCT FROM (OLD.warn_at, OLD.due_at, OLD.days_known, OLD.is_verified)
+       OR (OLD.warned_at IS NOT NULL AND NEW.warned_at IS DISTINCT FROM OLD.warned_at)
+       OR (OLD.overdue_at IS NOT NULL AND NEW.overdue_at IS DISTINCT FROM OLD.overdue_at) THEN
+        RAISE EXCEPTION 'a deadline is told of and ended, and what was told stays told' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
 END $$
