@@ -12,10 +12,9 @@ import typer
 from rich.table import Table
 
 from deploy.home import CONSUMER
-from deploy.running import HomeOption, LanguageOption, run_in_session, system_of
-from deploy.session import Session
+from deploy.running import HomeOption, LanguageOption, run_as
 from deploy.speech import speaker
-from registry.client import CorrectionCalls, Credential, RegistryClient
+from registry.client import CorrectionCalls, Credential
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,12 +28,7 @@ Work = Callable[[CorrectionCalls, Credential], Awaitable[dict[str, Any]]]
 
 
 def _run(home: Path | None, language: str | None, account: str, system: str | None, work: Work) -> dict[str, Any]:
-    async def run(session: Session) -> dict[str, Any]:
-        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
-        who = await session.token(account) if system is None else system_of(session, system)
-        return await work(registry.corrections, who)
-
-    return run_in_session(home, speaker(language), run)
+    return run_as(home, language, account, system, lambda registry, who: work(registry.corrections, who))
 
 
 def _line(language: str | None, zh: str, en: str) -> str:

@@ -8,17 +8,18 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from deploy.running import HomeOption, LanguageOption, run_at_registry
+from deploy.running import HomeOption, LanguageOption, run_as, run_at_registry
 from deploy.service_commands import read_yaml
 from deploy.speech import speaker
 from exchange.keys import SigningKey
-from registry.client import RegistryClient, parse_right, sign_right
+from registry.client import Credential, RegistryClient, parse_right, sign_right
 
 app = typer.Typer(no_args_is_help=True)
 
 DocumentFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The right's document (YAML or JSON).")]
 RightId = Annotated[str, typer.Argument(help="sha256:…")]
 Account = Annotated[str, typer.Option("--account", help="Who does it.")]
+SystemOption = Annotated[str | None, typer.Option("--system", help="Act as this system, with its key, instead of a person.")]
 SideOption = Annotated[str | None, typer.Option("--side", help="consumer, provider or authority, for those who act for two.")]
 SignatureFile = Annotated[Path, typer.Option(exists=True, dir_okay=False)]
 
@@ -62,15 +63,16 @@ def suspend(
     reason: Annotated[str, typer.Option("--reason")],
     side: SideOption = None,
     account: Account = "integrator",
+    system: SystemOption = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
     """Suspend a right for one's own side, at once and on every gateway. 暂停授权."""
 
-    async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
-        return await registry.suspend_right(token, right, reason, side)
+    async def work(registry: RegistryClient, who: Credential) -> dict[str, Any]:
+        return await registry.suspend_right(who, right, reason, side)
 
-    answer = run_at_registry(home, language, account, work)
+    answer = run_as(home, language, account, system, work)
     by = ", ".join(answer["suspended_by"])
     speaker(language).good(f"已暂停（{by}）", f"suspended ({by})")
 
@@ -80,15 +82,16 @@ def lift(
     right: RightId,
     side: SideOption = None,
     account: Account = "integrator",
+    system: SystemOption = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
     """End one's own side's suspension. 恢复授权."""
 
-    async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
-        return await registry.lift_right(token, right, side)
+    async def work(registry: RegistryClient, who: Credential) -> dict[str, Any]:
+        return await registry.lift_right(who, right, side)
 
-    answer = run_at_registry(home, language, account, work)
+    answer = run_as(home, language, account, system, work)
     by = ", ".join(answer["suspended_by"])
     speaker(language).good(f"当前状态 {answer['status']} {by}", f"now {answer['status']} {by}")
 

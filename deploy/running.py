@@ -13,7 +13,7 @@ from deploy.home import INSTANCE, Home, default_home
 from deploy.session import NotRunningError, Session, open_session
 from deploy.speech import Speaker, speaker
 from exchange.problem import Problem
-from registry.client import Machine, RegistryClient
+from registry.client import Credential, Machine, RegistryClient
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Directory of the exchange; default YITONG_HOME.")]
 LanguageOption = Annotated[str | None, typer.Option("--language", help="zh-CN or en.")]
@@ -49,6 +49,22 @@ def run_at_registry(
     async def run(session: Session) -> Answer:
         registry = RegistryClient(session.urls["registry"], session.http, session.clock)
         return await work(registry, await session.token(account))
+
+    return run_in_session(home, speaker(language), run)
+
+
+def run_as(
+    home: Path | None,
+    language: str | None,
+    account: str,
+    system: str | None,
+    work: Callable[[RegistryClient, Credential], Awaitable[Answer]],
+) -> Answer:
+    """The same as an account or, where one is named, as a system with its own key."""
+
+    async def run(session: Session) -> Answer:
+        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
+        return await work(registry, await session.token(account) if system is None else system_of(session, system))
 
     return run_in_session(home, speaker(language), run)
 

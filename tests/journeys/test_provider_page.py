@@ -1,0 +1,44 @@
+"""docs/provider.md as it is written: every command, beside a running exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from exchange.keys import SigningKey
+from tests.journeys.stage import DEED_TAX, PATIENCE_S, Stage, both
+from tests.support.page import ROOT, Shell, told_commands
+
+OWNER = "CN-YA/GOV/tax/taxation"
+
+
+@pytest.mark.timeout(300)
+async def test_a_provider_does_everything_that_the_page_tells(stage: Stage, tmp_path: Path) -> None:
+    token, registry, home = await stage.session.token("registrar"), stage.registry(), stage.session.home
+    first = home.key("tax")
+    page = await registry.list(token, "rights", service=f"CN-YA/GOV/{DEED_TAX}", limit=200)
+    right = next(row["id"] for row in page["rights"] if row["status"] == "active")
+    shell, said = Shell(tmp_path, home.root), {}
+    for line in told_commands(ROOT / "docs" / "provider.md"):
+        said[line] = shell.type(line.replace("RIGHT", right))
+    assert "suspended (provider)" in said[next(line for line in said if line.startswith("yitong right suspend"))]
+    assert "now active" in said[next(line for line in said if line.startswith("yitong right lift"))]
+    assert said["yitong key list CN-YA/GOV/tax/taxation"].count("active") >= 2
+    assert [row["version"] for row in json.loads(said[f"yitong catalogue versions CN-YA/GOV/{DEED_TAX}"])["versions"]] == [1]
+    # Back to the key with which everybody else's journeys began.
+    following = SigningKey.load(home.secrets / "tax-next.pem")
+    first.save(tmp_path / "first.pem")
+    shell.type(f"yitong key use {OWNER} {tmp_path / 'first.pem'}")
+    wanted = stage.wanted(DEED_TAX, stage.exchange.cast.buyer.id, facts={"deed_tax_paid": {}})
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answers = []
+            for gateway in both(stage.session.gateways):
+                prepared = stage.prepare(wanted)
+                answers.append(stage.read(await stage.send(prepared, gateway), prepared).answer.record.key.kid)
+            if set(answers) == {first.kid}:
+                break
+    await stage.session.identity.revoke_key(token, following.kid, "the test is over")
