@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from deploy.running import HomeOption, LanguageOption, run_in_session, system_of
+from deploy.running import HomeOption, LanguageOption, every_row, run_in_session, system_of
 from deploy.service_commands import read_yaml
 from deploy.session import Session
 from deploy.speech import Speaker, speaker
@@ -236,13 +236,7 @@ def list_applications(
     says = speaker(language)
 
     async def work(calls: ApplicationCalls, who: Credential, _session: Session) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            page = await calls.page(who, after=after, limit=200, side=side, state=state)
-            rows += page["applications"]
-            after = page["next"]
-        return {"applications": rows}
+        return {"applications": await every_row(calls.page, "applications", who, limit=200, side=side, state=state)}
 
     found = _run(home, says, account, system, work)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from deploy.running import HomeOption, LanguageOption, run_at_registry
+from deploy.running import HomeOption, LanguageOption, every_row, run_at_registry
 from deploy.speech import speaker
 from exchange.problem import Problem
 from registry.client import RegistryClient, propose_from_openapi
@@ -38,12 +38,7 @@ def search(
 
     async def work(registry: RegistryClient, token: str) -> list[dict[str, Any]]:
         filters: dict[str, Any] = {"provider": provider, "theme": theme, "sharing_class": sharing_class}
-        page = await registry.catalogue.search(token, words, **filters)
-        found: list[dict[str, Any]] = page["data_sets"]
-        while page["next"] is not None:
-            page = await registry.catalogue.search(token, words, after=page["next"], **filters)
-            found += page["data_sets"]
-        return found
+        return await every_row(registry.catalogue.search, "data_sets", token, words, **filters)
 
     found = run_at_registry(home, language, account, work)
     if as_json:

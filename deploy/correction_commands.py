@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from deploy.home import CONSUMER
-from deploy.running import HomeOption, LanguageOption, run_as
+from deploy.running import HomeOption, LanguageOption, every_row, run_as
 from deploy.speech import speaker
 from registry.client import CorrectionCalls, Credential
 
@@ -164,13 +164,7 @@ def list_corrections(
     says = speaker(language)
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            page = await calls.page(who, after=after, limit=200, party=party, state=state)
-            rows += page["corrections"]
-            after = page["next"]
-        return {"corrections": rows}
+        return {"corrections": await every_row(calls.page, "corrections", who, limit=200, party=party, state=state)}
 
     found = _run(home, language, account, system, work)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from deploy.running import HomeOption, LanguageOption, run_at_registry
+from deploy.running import HomeOption, LanguageOption, every_row, run_at_registry
 from deploy.speech import speaker
 from registry.client import RegistryClient
 
@@ -30,13 +30,7 @@ def list_deadlines(
     says = speaker(language)
 
     async def work(registry: RegistryClient, token: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            page = await registry.deadlines.page(token, after=after, limit=200, state=state)
-            rows += page["deadlines"]
-            after = page["next"]
-        return rows
+        return await every_row(registry.deadlines.page, "deadlines", token, limit=200, state=state)
 
     rows = run_at_registry(home, language, account, work)
     if as_json:

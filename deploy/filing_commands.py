@@ -11,7 +11,7 @@ from rich.table import Table
 
 from departments.client import Allowances, Declaration, load_declaration, service_form
 from deploy.home import Home, default_home
-from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.running import HomeOption, LanguageOption, every_row, run_in_session
 from deploy.service_commands import read_yaml
 from deploy.session import Session
 from deploy.speech import Speaker, speaker
@@ -129,13 +129,7 @@ def list_filings(
 
     async def work(session: Session) -> list[dict[str, Any]]:
         filings, token = _registry(session).filings, await session.token(account)
-        rows: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            page = await filings.page(token, after=after, limit=200, kind=kind, state=state)
-            rows += page["filings"]
-            after = page["next"]
-        return rows
+        return await every_row(filings.page, "filings", token, limit=200, kind=kind, state=state)
 
     titles = (("类别", "kind"), ("登记条目", "entry"), ("状态", "state"), ("可办理", "steps"))
     table = Table("#", *(says.words(*title) for title in titles))

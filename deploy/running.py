@@ -75,3 +75,15 @@ def system_of(session: Session, system: str) -> Machine:
         return Machine(system, session.key(system))
     except KeyError:
         raise typer.BadParameter("the key of that system does not lie in this home") from None
+
+
+async def every_row(
+    page: Callable[..., Awaitable[dict[str, Any]]], name: str, *first: Any, **wanted: Any
+) -> list[dict[str, Any]]:
+    """All rows of a list that comes in pages: `page(*first, after=…, **wanted)` answers `name` and `next`."""
+    answer = await page(*first, **wanted)
+    rows: list[dict[str, Any]] = answer[name]
+    while answer["next"] is not None:
+        answer = await page(*first, after=answer["next"], **wanted)
+        rows += answer[name]
+    return rows
