@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 
 MAX_BATCH: Final = 512
 MAX_WAITING: Final = 8192
+CONNECT_SECONDS: Final = 10.0
+"""Longer than a call may take: who connects keeps nobody waiting, and a machine that is busy at the start is no reason to end."""
 
 # What the server says when a row is to blame: data, integrity, limits, raised by a function.
 _ROW_IS_TO_BLAME: Final = frozenset({"22", "23", "54", "P0"})
@@ -217,7 +219,7 @@ class StandingConnection:
         milliseconds = int(self._deadline_s * 1000)
         connection = await asyncpg.connect(
             self._url,
-            timeout=max(self._deadline_s, 2.0),
+            timeout=CONNECT_SECONDS,
             server_settings={
                 "application_name": session,
                 # The server gives up before the client does, so that the outcome is known as often as can be.

@@ -111,7 +111,7 @@ async def test_a_consent_for_something_else_is_refused_and_recorded(stage: Stage
 @pytest.mark.invariant("I-6")
 async def test_a_data_set_that_is_not_shared_is_refused_and_recorded(stage: Stage) -> None:
     title = {"title_zh": "涉密信息", "title_en": "Secrets"}
-    item = {**title, "classification": 3, "mask": None, "source": "tax", "ranged": False}
+    item = {**title, "classification": 3, "mask": "hide", "source": "tax", "ranged": False}
     entry = {
         "id": "CN-YA/GOV/tax/taxation/secrets",
         "schema_version": 1,
