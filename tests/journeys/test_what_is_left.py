@@ -167,7 +167,7 @@ async def test_plain_sql_finds_no_release_on_a_withdrawn_ground_either(stage: St
                 ((r.leaf ->> 'service') || '@' || (r.leaf ->> 'schema')),
                 (regexp_replace(r.leaf ->> 'consumer', '/[^/]*$', '')), (regexp_replace(r.leaf ->> 'provider', '/[^/]*$', ''))
             ) AS g (ground) WHERE r.kind = 'release'
-        ), withdrawn AS (
+        ), withdrawn AS MATERIALIZED (
             SELECT w.serial AS since, coalesce(w.body ->> 'ground', w.leaf ->> 'ground') AS ground,
                    (SELECT min(l.serial) FROM opened l WHERE l.kind = 'lift' AND l.serial > w.serial
                     AND l.leaf ->> 'ground' = w.leaf ->> 'ground') AS until
