@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exchange.problem import Problem
 from registry.client import Credential, Machine
@@ -270,3 +272,46 @@ async def test_only_what_may_have_been_told_is_corrected(
         sorted(answer.code if isinstance(answer, Problem) else "asked" for answer in answers)
         == ["asked"] * 3 + ["quota-exceeded"] * 9
     )
+
+
+# --- whatever is tried
+
+_STEPS = ("correct", "confirm", "reject", "dispute", "uphold", "close", "withdraw")
+_WHO = ("consumer", "provider", "neighbour", "stranger", "registrar", "auditor")
+
+
+async def attempted(town: Town, parties: dict[str, Credential], request: dict[str, Any], step: str, who: str) -> dict[str, Any]:
+    """Try a step as somebody; the request as it is then."""
+    calls, credential = town.client.corrections, parties[who]
+    try:
+        if step in ("correct", "confirm", "reject"):
+            return await calls.answer(credential, request, step, ANSWER)
+        if step in ("uphold", "close"):
+            return await calls.decide(credential, request, upheld=step == "uphold", words=ANSWER)
+        if step == "dispute":
+            return await calls.dispute(credential, request, WORDS)
+        return await calls.withdraw(credential, request)
+    except Problem as problem:
+        if problem.code not in ("conflict", "forbidden", "not-found"):
+            raise
+        return request
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ways=st.lists(st.tuples(st.sampled_from(_STEPS), st.sampled_from(_WHO)), min_size=3, max_size=14))
+async def test_whatever_is_tried_history_is_one_way_through_the_table(
+    town: Town, parties: dict[str, Credential], ways: list[tuple[str, str]]
+) -> None:
+    request = await asked(town, parties)
+    for step, who in ways:
+        request = await attempted(town, parties, request, step, who)
+    shown = await town.client.corrections.show(parties["consumer"], request["number"])
+    states = [said["after"] for said in shown["said"]]
+    allowed = {(before.value, after.value, party.value) for (before, _), (party, after) in MOVES.items()}
+    taken = zip(states, states[1:], (said["party"] for said in shown["said"][1:]), strict=False)
+    assert set(taken) <= allowed
+    waits = CorrectionState(shown["state"]) in MUST_ACT
+    assert (shown["deadline"] is not None) == (shown["must_act"] is not None) == waits
+    if shown["deadline"] is not None:
+        assert shown["deadline"]["owner"] == shown["must_act"]
+    assert all(said["words"] for said in shown["said"] if said["after"] not in ("corrected", "withdrawn"))
