@@ -123,13 +123,8 @@ def issue_record(key: SigningKey, claims: RecordClaims, answer: Answer) -> str:
     Raises ValueError for what no verifier would take: a value that is not canonical JSON or holds `_sd`, `...` or U+0000,
     a name in full and masked, a value although nothing was found, more than MAX_DISCLOSURES.
     """
-    values = {form: dict(answer.form(form)) for form in FORMS}
-    _require_plain(values, MAX_DEPTH + 1)  # a disclosure is one level, here two stand around the value
-    if answer.items.keys() & answer.masked.keys():
-        raise ValueError("a name is answered in full and masked")
-    if not claims.found and any(value is not None for form in ("items", "masked") for value in values[form].values()):
+    if not claims.found and any(value is not None for form in ("items", "masked") for value in answer.form(form).values()):
         raise ValueError("nothing was found, so no item has a value")
-    disclosures = [_disclose(SUBJECT, answer.subject)]
     payload: dict[str, Any] = {
         "iss": claims.issuer,
         "aud": claims.audience,
@@ -140,6 +135,21 @@ def issue_record(key: SigningKey, claims: RecordClaims, answer: Answer) -> str:
         "iat": claims.issued_at,
         "cnf": {"jwk": dict(claims.gateway_key)},
         "found": claims.found,
+    }
+    return seal(key, RECORD_TYPE, payload, answer)
+
+
+def seal(key: SigningKey, typ: str, payload: dict[str, Any], answer: Answer) -> str:
+    """Sign open claims with an answer behind salted digests: what records and events have in common.
+
+    Raises ValueError as `issue_record` does.
+    """
+    values = {form: dict(answer.form(form)) for form in FORMS}
+    _require_plain(values, MAX_DEPTH + 1)  # a disclosure is one level, here two stand around the value
+    if answer.items.keys() & answer.masked.keys():
+        raise ValueError("a name is answered in full and masked")
+    disclosures = [_disclose(SUBJECT, answer.subject)]
+    payload |= {
         "answered": {form: sorted(values[form]) for form in FORMS},
         "_sd": [_digest(disclosures[0])],
         "_sd_alg": "sha-256",
@@ -150,7 +160,7 @@ def issue_record(key: SigningKey, claims: RecordClaims, answer: Answer) -> str:
         disclosures += texts
     if len(disclosures) > MAX_DISCLOSURES:
         raise ValueError("too many disclosures")
-    return "~".join([sign_compact(key, RECORD_TYPE, payload), *disclosures, ""])
+    return "~".join([sign_compact(key, typ, payload), *disclosures, ""])
 
 
 def _refuse(reason: str) -> Problem:
@@ -164,6 +174,25 @@ def verify_record(presentation: str, key_of: Callable[[str], VerifyKey | None]) 
     repeated or unreferenced digest, more or fewer digests than names answered, a disclosure of wrong arity, a name twice in
     one form or both full and masked, a value although nothing was found, and more than MAX_DISCLOSURES.
     """
+    sealed = unseal(presentation, RECORD_TYPE, key_of)
+    claims = _read_claims(sealed.payload)
+    require_consistent(sealed.disclosures, sealed.answered, found=claims.found)
+    return Record(sealed.jwt, claims, sealed.answered, sealed.disclosures, sealed.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """已签名凭据. Open claims and placed disclosures of a presentation whose signature holds; their meaning is not read yet."""
+
+    jwt: str
+    payload: Mapping[str, Any]
+    answered: Mapping[str, tuple[str, ...]]
+    disclosures: tuple[Disclosure, ...]
+    key: VerifyKey
+
+
+def unseal(presentation: str, typ: str, key_of: Callable[[str], VerifyKey | None]) -> Sealed:
+    """Verify what `seal` made, dropped disclosures or not, and place each disclosure. Raises `record-invalid`."""
     if len(presentation) > MAX_RECORD_BYTES:
         raise _refuse("larger than a record may be")
     jwt, *texts = presentation.split("~")
@@ -172,15 +201,14 @@ def verify_record(presentation: str, key_of: Callable[[str], VerifyKey | None]) 
     if len(texts) > MAX_DISCLOSURES:
         raise _refuse("too many disclosures")
     try:
-        signed = verify_compact(jwt, typ=RECORD_TYPE, key_of=key_of)
+        signed = verify_compact(jwt, typ=typ, key_of=key_of)
         payload = signed.claims()
     except Problem as problem:
         raise _refuse(problem.reason) from None
-    claims = _read_claims(payload)
+    if payload.get("_sd_alg") != "sha-256":
+        raise _refuse("_sd_alg of the wrong shape")
     answered = _read_answered(payload.get("answered"))
-    disclosures = _place(texts, _digest_places(payload, answered))
-    _require_consistent(disclosures, answered, found=claims.found)
-    return Record(jwt, claims, answered, disclosures, signed.key)
+    return Sealed(jwt, payload, answered, _place(texts, _digest_places(payload, answered)), signed.key)
 
 
 def _read_claims(payload: Mapping[str, Any]) -> RecordClaims:
@@ -188,8 +216,8 @@ def _read_claims(payload: Mapping[str, Any]) -> RecordClaims:
         if type(payload.get(name)) is not kind:
             raise _refuse(f"{name} is missing or of the wrong type")
     gateway_key = payload["cnf"].get("jwk")
-    if not isinstance(gateway_key, dict) or payload.get("_sd_alg") != "sha-256":
-        raise _refuse("cnf or _sd_alg of the wrong shape")
+    if not isinstance(gateway_key, dict):
+        raise _refuse("cnf of the wrong shape")
     return RecordClaims(
         payload["iss"],
         payload["aud"],
@@ -263,7 +291,7 @@ def _place(texts: Sequence[str], places: dict[str, str]) -> tuple[Disclosure, ..
     return tuple(found)
 
 
-def _require_consistent(disclosures: Sequence[Disclosure], answered: Mapping[str, Sequence[str]], *, found: bool) -> None:
+def require_consistent(disclosures: Sequence[Disclosure], answered: Mapping[str, Sequence[str]], *, found: bool) -> None:
     """Each disclosure says something that the provider said it answers, once, and nothing that contradicts `found`."""
     if len({(disclosure.form, disclosure.name) for disclosure in disclosures}) != len(disclosures):
         raise _refuse("a name is disclosed twice")
