@@ -1,0 +1,172 @@
+"""The relay against the real bus: every event once, in order, with its own number; what the bus loses comes again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from departments.outbox import read_lag
+from departments.relay import BATCH, Relay
+from deploy.nats.users import NatsPermission, department, load_users
+from deploy.postgres.roles import Database
+from deploy.servers import NatsServer
+from exchange.clock import SystemClock
+from exchange.event import Head, follows, verify_event
+from exchange.identifiers import parse_member_id, parse_subsystem_id
+from exchange.subjects import event_stream, event_subject, events_of_member
+from tests.departments.test_outbox import KEY, PUBLISHER, told
+from tests.support.bus import TestBus
+
+MEMBER = parse_member_id("CN-YA/GOV/tax")
+NAME, SUBJECTS = event_stream(MEMBER), events_of_member(MEMBER)
+KEEPER = NatsPermission("keeper", publish=("$JS.API.>",), subscribe=("_INBOX.keeper.>",), inbox_prefix="_INBOX.keeper")
+
+
+@dataclass(slots=True)
+class Scene:
+    """A department with an outbox, a bus with its stream, and who keeps the stream."""
+
+    pool: asyncpg.Pool[Any]
+    bus: TestBus
+    department: Client
+    keeper: Client
+
+    def relay(self) -> Relay:
+        publisher = parse_subsystem_id(PUBLISHER)
+        return Relay(self.pool, self.department.jetstream(), NAME, lambda kind: event_subject(publisher, kind), SystemClock())
+
+    async def make_stream(self, first: int = 1) -> None:
+        """The stream as it is kept, empty, its first number `first`."""
+        config = StreamConfig(name=NAME, subjects=[SUBJECTS], first_seq=first, deny_delete=True, discard=DiscardPolicy.NEW)
+        await self.keeper.jetstream().add_stream(config)
+
+    async def lose_stream(self, first: int = 1) -> None:
+        """All of it is gone, and made anew from a number on."""
+        await self.keeper.jetstream().delete_stream(NAME)
+        await self.make_stream(first)
+
+    async def messages(self) -> list[tuple[int, str]]:
+        """Number and event of everything in the stream."""
+        stream = self.keeper.jetstream()
+        state = (await stream.stream_info(NAME)).state
+        found = [await stream.get_msg(NAME, seq=number) for number in range(state.first_seq, state.last_seq + 1)]
+        return [(each.seq or 0, (each.data or b"").decode("ascii")) for each in found]
+
+
+@pytest.fixture
+async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Give a department of which the bus knows that it publishes, and nothing of JetStream's API is its own."""
+    permission = department("tax")
+    publishing = NatsPermission("tax", (*permission.publish, SUBJECTS), permission.subscribe, permission.inbox_prefix)
+    users = load_users(tmp_path / "secrets", [publishing, KEEPER])
+    server = NatsServer(tmp_path / "nats", users)
+    server.start()
+    bus = TestBus(server, {user.name: user for user in users})
+    client, keeper = await bus.connect("tax"), await bus.connect("keeper")
+    async with asyncpg.create_pool(database.url("yitong_tax"), min_size=1, max_size=8) as pool:
+        made = Scene(pool, bus, client, keeper)
+        await made.make_stream()
+        yield made
+    await client.close()
+    await keeper.close()
+    server.stop()
+
+
+async def require_whole(scene: Scene, count: int, *, first: int = 1) -> None:
+    """The stream holds the publisher's events `first` to `count`, each at its own number, in one chain."""
+    messages = await scene.messages()
+    assert [number for number, _ in messages] == list(range(first, count + 1))
+    head = None
+    for number, text in messages:
+        event = verify_event(text, {KEY.kid: KEY.public}.get)
+        assert event.claims.sequence == number
+        assert head is None or follows(event, head)
+        head = Head(number, event.hash)
+
+
+async def until_published(scene: Scene, *relays: Relay) -> None:
+    """Rounds until nothing waits any more."""
+    for _ in range(100):
+        await asyncio.gather(*(relay.run_once() for relay in relays))
+        async with scene.pool.acquire() as connection:
+            lag = await read_lag(connection)
+        if lag.said == lag.published:
+            return
+    raise AssertionError("it never came to an end")
+
+
+@pytest.mark.invariant("I-47")
+async def test_every_event_is_there_once_in_order_with_its_own_number(scene: Scene) -> None:
+    for number in range(BATCH + 40):
+        await told(scene.pool, number)
+    await until_published(scene, scene.relay())
+    await require_whole(scene, BATCH + 40)
+
+
+@pytest.mark.invariant("I-47")
+async def test_two_relays_at_once_and_one_that_has_forgotten_everything_put_nothing_twice(scene: Scene) -> None:
+    relays = [scene.relay(), scene.relay()]
+    for number in range(60):
+        await told(scene.pool, number)
+        if number % 7 == 0:
+            await asyncio.gather(*(relay.run_once() for relay in relays))
+            relays[number % 2] = scene.relay()
+    await until_published(scene, *relays)
+    async with scene.pool.acquire() as connection:
+        await connection.execute("UPDATE outbox SET published_at = NULL WHERE sequence > 20")
+    await until_published(scene, scene.relay())
+    await require_whole(scene, 60)
+
+
+@pytest.mark.invariant("I-49")
+@pytest.mark.parametrize("kept", [0, 7])
+async def test_what_the_bus_has_lost_comes_again_from_where_its_reader_stands(scene: Scene, kept: int) -> None:
+    for number in range(20):
+        await told(scene.pool, number)
+    relay = scene.relay()
+    await until_published(scene, relay)
+    assert not (await relay.probe()).went_back, "a bus that has everything says so"
+    await scene.lose_stream(first=kept + 1)
+    assert (await relay.probe()).went_back
+    while (await relay.run_once()).published:
+        pass
+    await require_whole(scene, 20, first=kept + 1)
+
+
+@pytest.mark.invariant("I-49")
+async def test_what_was_said_while_the_bus_was_away_or_killed_is_not_lost(scene: Scene) -> None:
+    for number in range(5):
+        await told(scene.pool, number)
+    relay = scene.relay()
+    await until_published(scene, relay)
+    scene.bus.server.kill()
+    for number in range(5, 9):
+        await told(scene.pool, number)
+    assert (await relay.run_once()).published == 0
+    scene.bus.server.start()
+    await until_published(scene, relay)
+    await require_whole(scene, 9)
+
+
+async def test_somebody_elses_message_in_the_stream_is_not_taken_for_ours_for_long(scene: Scene) -> None:
+    """Who has stolen the department's place on the bus can fill a number; the reader finds no event of ours there."""
+    for number in range(3):
+        await told(scene.pool, number)
+    relay = scene.relay()
+    await until_published(scene, relay)
+    await scene.department.jetstream().publish(event_subject(parse_subsystem_id(PUBLISHER), "tax.arrears-opened"), b"forged")
+    await told(scene.pool, 3)
+    await relay.run_once()
+    assert [text for _, text in await scene.messages()][-1] == "forged"
+    # The reader, which knows the chain up to 3, has the stream made anew from there.
+    await scene.lose_stream(first=4)
+    await relay.probe()
+    await require_whole(scene, 4, first=4)
