@@ -17,13 +17,14 @@ from typing import Any, Protocol
 from departments.mask import apply_mask
 from departments.model import CHINA, DataSet
 from departments.month_span import MonthSpan, require_maskable
+from departments.record_key import RecordKey, Snapshots
 from exchange.bus import MAX_PAYLOAD_BYTES
 from exchange.call import FULL, MASKED, ProviderCall, open_call
 from exchange.canonical import b64url
 from exchange.clock import Clock
 from exchange.envelope import MAX_AGE_SECONDS, SignedRequest, Tag, verify_request
 from exchange.identifiers import parse_subject
-from exchange.keys import SigningKey, VerifyKey
+from exchange.keys import VerifyKey
 from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import Headers, Question, parse_headers, parse_questions
@@ -63,14 +64,6 @@ class Registers(Protocol):
         ...
 
 
-class Snapshots(Protocol):
-    """Where the current snapshot is found."""
-
-    def current(self) -> Snapshot:
-        """The newest valid snapshot. Raises `registry-stale`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Checked:
     """A call that has passed every check."""
@@ -90,7 +83,7 @@ class Provider:
         data_sets: Sequence[DataSet],
         *,
         instance: str,
-        key: SigningKey,
+        key: RecordKey,
         token_key: bytes,
         snapshots: Snapshots,
         registers: Registers,
@@ -127,7 +120,7 @@ class Provider:
             # Without an answer the gateway would wait until its deadline for what nobody will say.
             log.exception("answer-failed", error=type(error).__name__)
             code = "provider-failed"
-        return issue_refusal(self._key, request=request, code=code, issued_at=int(self._clock.now()))
+        return issue_refusal(self._key.current(), request=request, code=code, issued_at=int(self._clock.now()))
 
     def _check(self, snapshot: Snapshot, call: ProviderCall, gateway_key: VerifyKey, signed: SignedRequest) -> _Checked:
         """Every check of this department's own. Raises the problem of the first that fails."""
@@ -250,7 +243,7 @@ class Provider:
             gateway_key=checked.gateway_key.jwk,
             found=row is not None,
         )
-        return issue_record(self._key, claims, answer)
+        return issue_record(self._key.current(), claims, answer)
 
     def _compose(self, call: ProviderCall, question: Question, data_set: DataSet, row: Mapping[str, Any] | None) -> Answer:
         """Exactly the permitted forms; a full value that is permitted masked does not get past this line."""

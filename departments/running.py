@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import httpx2
@@ -18,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter
 from departments.config import Settings
 from departments.model import DataSet
 from departments.provider import Provider, Registers
+from departments.record_key import RecordKey
 from departments.registers import PostgresRegisters
 from exchange import bus
 from exchange.batch import StandingConnection
@@ -48,7 +52,7 @@ OpenRegisters: TypeAlias = Callable[[PostgresRegisters, CollectorRegistry, Async
 class Listener:
     """Turns NATS messages into answers of the provider; a full house refuses at once."""
 
-    def __init__(self, provider: Provider, key: SigningKey, clock: SystemClock, calls: Counter, limit: int) -> None:
+    def __init__(self, provider: Provider, key: RecordKey, clock: SystemClock, calls: Counter, limit: int) -> None:
         """`limit` calls are under way at most."""
         self._provider, self._key, self._clock, self._calls = provider, key, clock, calls
         self.workers = bus.Workers(limit, self._answer, self._refuse)
@@ -62,7 +66,7 @@ class Listener:
     async def _refuse(self, message: Msg) -> None:
         self._calls.labels("overloaded").inc()
         # Made before the request was read, so it names none.
-        refusal = issue_refusal(self._key, request="", code="overloaded", issued_at=int(self._clock.now()))
+        refusal = issue_refusal(self._key.current(), request="", code="overloaded", issued_at=int(self._clock.now()))
         await _respond(message, refusal.encode("ascii"))
 
 
@@ -71,6 +75,17 @@ async def _respond(message: Msg, answer: bytes) -> None:
     # the department off instead of passing it on.
     message.headers = None
     await message.respond(answer)
+
+
+@contextlib.contextmanager
+def _rereading(key: RecordKey, file: Path) -> Iterator[None]:
+    """While this lasts, SIGHUP means that the file holds another key."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, key.reread, file)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def _own_tables(registers: PostgresRegisters, _metrics: CollectorRegistry, _stack: AsyncExitStack) -> ServedRegisters:
@@ -101,7 +116,9 @@ class Running:
             registers = await self.open_registers(await self._open_database(stack), metrics, stack)
             client = await self._open_bus(stack)
             snapshots = await self._open_snapshots(client, stack)
-            clock, key = SystemClock(), SigningKey.load(settings.signing_key_file)
+            clock = SystemClock()
+            key = RecordKey(SigningKey.load(settings.signing_key_file), snapshots, clock)
+            stack.enter_context(_rereading(key, settings.signing_key_file))
             provider = Provider(
                 self.data_sets,
                 instance=settings.instance,

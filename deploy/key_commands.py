@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from deploy.home import INSTANCE, SANDBOX, Home, default_home
+from deploy.home import INSTANCE, SANDBOX, Home, default_home, key_owners, provider_subsystems
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session
 from deploy.speech import speaker
+from deploy.supervisor import read_status
 from exchange.clock import rfc3339
 from exchange.keys import SigningKey
 from identity.client import KeyUse, RegisteredKey
@@ -65,6 +68,21 @@ def rotate(owner: Owner, old: KeyFile, new_file: KeyFile, home: HomeOption = Non
 
     key = run_in_session(root, says, work, instance=instance)
     says.good(f"新密钥已登记，kid {key.kid}", f"the next key is enrolled, kid {key.kid}")
+
+
+@app.command("use")
+def use(owner: Owner, file: KeyFile, home: HomeOption = None, language: LanguageOption = None) -> None:
+    """Have a system's running process sign with another enrolled key, as soon as everybody can verify it. 启用密钥."""
+    says, (root, instance) = speaker(language), _place(home, owner)
+    base = Home(root, instance)
+    name = {known: name for name, known in key_owners(instance).items()}.get(owner)
+    if name is None:
+        raise typer.BadParameter("the key of that system does not lie in this home")
+    SigningKey.load(file).save(base.key_file(name))
+    for component in read_status(root) if owner in provider_subsystems(instance).values() else ():
+        if component.name == name and component.pid is not None and component.is_running():
+            os.kill(component.pid, signal.SIGHUP)
+    says.good("已启用；各网关均可验证后开始使用新密钥", "taken over; it signs when every gateway can verify it")
 
 
 @app.command("revoke")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -25,10 +25,12 @@ from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
-from registry.client import Snapshot
+from registry.client import Snapshot, SnapshotSource
 
 MAX_ANSWER_BYTES = 16_777_216
 SD_JWT = "application/sd-jwt"
+
+_Answer = TypeVar("_Answer")
 
 
 class Trust(Protocol):
@@ -359,34 +361,58 @@ class Consumer:
         return await self._http.post(gateway + request.path, content=request.body, headers=headers, timeout=self._seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """信任锚. Where a registry publishes its snapshots (base URL), and the key that they must be signed with."""
+
+    registry: str
+    key: VerifyKey
+
+
 class SyncConsumer:
     """需求部门客户端（同步）. The same for programs without an event loop; use as a context manager."""
 
     def __init__(
-        self, gateways: Sequence[str], consumer: str, key: SigningKey, trust: Trust, *, clock: Clock | None = None
+        self, gateways: Sequence[str], consumer: str, key: SigningKey, trust: Trust | Anchor, *, clock: Clock | None = None
     ) -> None:
-        """As for `Consumer`."""
-        self._runner = asyncio.Runner()
-        self._http = httpx2.AsyncClient()
+        """As for `Consumer`; with an Anchor, the registry's snapshots are fetched here."""
+        clock = clock or SystemClock()
+        self._runner, self._http = asyncio.Runner(), httpx2.AsyncClient()
+        self._own: SnapshotSource | None = None
+        if isinstance(trust, Anchor):
+            trust = self._own = SnapshotSource(trust.registry, trust.key, self._http, clock)
         self._consumer = Consumer(gateways, consumer, key, trust, self._http, clock=clock)
 
     def __enter__(self) -> Self:
         """Open."""
+        if self._own is not None:
+            self._runner.run(self._own.start())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the connections."""
+        if self._own is not None:
+            self._runner.run(self._own.stop())
         self._runner.run(self._http.aclose())
         self._runner.close()
 
     def fetch(self, wanted: Wanted) -> Fetched:
         """As `Consumer.fetch`."""
-        return self._runner.run(self._consumer.fetch(wanted))
+        return self._run(lambda: self._consumer.fetch(wanted))
 
     def fetch_batch(self, wanted: Wanted, subjects: Sequence[str]) -> Batch:
         """As `Consumer.fetch_batch`."""
-        return self._runner.run(self._consumer.fetch_batch(wanted, subjects))
+        return self._run(lambda: self._consumer.fetch_batch(wanted, subjects))
 
     def explain(self, request_id: str) -> dict[str, Any]:
         """As `Consumer.explain`."""
-        return self._runner.run(self._consumer.explain(request_id))
+        return self._run(lambda: self._consumer.explain(request_id))
+
+    def _run(self, call: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
+        async def up_to_date() -> _Answer:
+            # The event loop stands still between two calls, and the source with it: a snapshot may have expired meanwhile.
+            if self._own is not None and not self._own.is_current:
+                await self._own.refresh()
+            return await call()
+
+        return self._runner.run(up_to_date())

@@ -19,6 +19,7 @@ from departments.adapting.address import AddressRules
 from departments.adapting.back_end import BackEndSystem
 from departments.client import Allowances, Declaration, load_declaration, service_form
 from departments.provider import Provider
+from departments.record_key import RecordKey
 from departments.registers import PostgresRegisters
 from deploy.postgres.roles import Database, Role, admit_owner
 from exchange.batch import StandingConnection
@@ -156,7 +157,7 @@ async def opened(path: Path, database: Database, stack: AsyncExitStack) -> Depar
     provider = Provider(
         declaration.data_sets,
         instance="CN-YA",
-        key=key,
+        key=RecordKey(key, Standing(), ManualClock(NOW)),
         token_key=bytes(32),
         snapshots=Standing(),
         registers=adapter,
