@@ -1,4 +1,4 @@
-"""`yitong audit`: look into the log as an auditor, check a receipt offline, walk everything."""
+"""`yitong audit`: look into the log as an auditor, keep keys and check receipts offline, walk everything."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, verify_receipt
 from deploy.home import Home, default_home
+from deploy.receipts import write_trust
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
 from deploy.speech import Speaker, speaker
@@ -69,6 +70,18 @@ def _show(entries: list[EntryLine], says: Speaker) -> None:
     says.console.print(table)
 
 
+@app.command("trust")
+def write_keys(
+    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Default: that of the local exchange.")] = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Write down the keys against which receipts are checked offline. 信任材料."""
+    says = speaker(language)
+    written = run_in_session(home, says, lambda session: write_trust(session, file))
+    says.good(f"信任材料已写入 {written}", f"the keys are written to {written}")
+
+
 @app.command("verify")
 def verify(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file, or a bare presentation.")],
@@ -79,7 +92,12 @@ def verify(
 ) -> None:
     """Check a receipt offline. 离线验证回执."""
     says = speaker(language)
-    report = verify_receipt(file.read_bytes(), load_trust(trust or Home(home or default_home()).trust))
+    try:
+        known = load_trust(trust or Home(home or default_home()).trust)
+    except FileNotFoundError:
+        says.bad("没有信任材料，请先 yitong audit trust", "there are no keys to check against: yitong audit trust first")
+        raise typer.Exit(1) from None
+    report = verify_receipt(file.read_bytes(), known)
     if as_json:
         print(json.dumps(report.document(), ensure_ascii=False, indent=1))
     else:

@@ -37,6 +37,7 @@ from deploy.home import CONSUMER, INSTANCE, SANDBOX, Home, default_home
 from deploy.launching import local_exchange, show_status, start_in_background
 from deploy.local import PEOPLE, Addresses, LocalExchange
 from deploy.process import StartError
+from deploy.receipts import keep_receipt
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session, open_session
 from deploy.speech import Speaker, speaker
@@ -47,7 +48,7 @@ UP_LIMIT_SECONDS = 90.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Yitong 一通")
 app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, decline, withdraw, list. 同意")
-app.add_typer(audit_commands.app, name="audit", help="The log: tail, verify, fsck. 审计")
+app.add_typer(audit_commands.app, name="audit", help="The log: tail, trust, verify, fsck. 审计")
 app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
 app.add_typer(catalogue_commands.app, name="catalogue", help="Find data sets, read and compare them, draft one. 政务数据目录")
@@ -193,11 +194,12 @@ def fetch(
     )
 
     async def ask(session: Session) -> Fetched:
-        return await session.consumer(consumer).fetch(wanted)
+        fetched = await session.consumer(consumer).fetch(wanted)
+        if save is not None:
+            await keep_receipt(session, fetched, save)
+        return fetched
 
     fetched = run_in_session(home, says, ask)
-    if save is not None:
-        save.write_text(json.dumps({"v": 1, "presentation": fetched.presentation}), encoding="utf-8")
     if as_json:
         print(json.dumps(fetched.document(), ensure_ascii=False, indent=1))
         return

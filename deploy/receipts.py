@@ -15,8 +15,8 @@ PROOF_SECONDS = 10
 _PAUSE_SECONDS = 0.1
 
 
-async def write_trust(session: Session) -> Path:
-    """Write `trust/keys.json`: every registered key with its times, and the log's verifier key."""
+async def write_trust(session: Session, path: Path | None = None) -> Path:
+    """Write every registered key with its times, and the log's verifier key; None: into `trust/keys.json` of the home."""
     snapshot = session.trust.current()
     keys = [
         {
@@ -30,14 +30,18 @@ async def write_trust(session: Session) -> Path:
         }
         for key in await session.identity.list_keys()
     ]
-    path = session.home.trust / "keys.json"
+    path = path or session.home.trust / "keys.json"
     document = {"keys": keys, "log": snapshot.log_vkey, "origin": snapshot.log_origin}
     path.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return path
 
 
 async def keep_receipt(session: Session, fetched: Fetched, path: Path) -> None:
-    """Write a receipt file with its proof. Raises `not-found` if the log has not taken the entry in within ten seconds."""
+    """Write a receipt file with its proof. Raises `not-found` if the log has not taken the entry in within ten seconds.
+
+    What there is before the proof is written at once: the data have left, and nobody gives the receipt a second time.
+    """
+    await asyncio.to_thread(_write, path, ReceiptFile(fetched.presentation, fetched.request).encode())
     proof = await _proof(session, fetched.answer.receipt.entry)
     await asyncio.to_thread(_write, path, ReceiptFile(fetched.presentation, fetched.request, proof).encode())
 

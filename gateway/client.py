@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -29,6 +30,8 @@ from registry.client import Snapshot, SnapshotSource
 
 MAX_ANSWER_BYTES = 16_777_216
 SD_JWT = "application/sd-jwt"
+
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 _Answer = TypeVar("_Answer")
 
@@ -189,11 +192,12 @@ def read_answer(status: int, body: bytes, prepared: Prepared, snapshot: Snapshot
     `record-incomplete` for one that lacks something that was asked for.
     """
     _require_answer(status, body)
-    try:
-        presentation = body.decode("ascii")
-    except UnicodeDecodeError:
-        raise Problem("record-invalid", reason="the answer is not ASCII") from None
-    return _believe(presentation, prepared, snapshot, now)
+    with _having_come():
+        try:
+            presentation = body.decode("ascii")
+        except UnicodeDecodeError:
+            raise Problem("record-invalid", reason="the answer is not ASCII") from None
+        return _believe(presentation, prepared, snapshot, now)
 
 
 def read_batch(
@@ -204,32 +208,52 @@ def read_batch(
     Raises the gateway's problem where the whole batch was refused, and `record-invalid` for an answer of another length.
     """
     _require_answer(status, body)
-    try:
-        documents = parse_json(body, max_bytes=MAX_ANSWER_BYTES)
-    except Problem as problem:
-        raise Problem("record-invalid", reason=f"the batch's answer: {problem.detail}") from None
-    if not isinstance(documents, list) or len(documents) != len(prepared):
-        raise Problem("record-invalid", reason="the batch's answer is no list with a position for each subject")
+    with _having_come():
+        try:
+            documents = parse_json(body, max_bytes=MAX_ANSWER_BYTES)
+        except Problem as problem:
+            raise Problem("record-invalid", reason=f"the batch's answer: {problem.detail}") from None
+        if not isinstance(documents, list) or len(documents) != len(prepared):
+            raise Problem("record-invalid", reason="the batch's answer is no list with a position for each subject")
     return tuple(_read_position(each, own, snapshot, now) for each, own in zip(documents, prepared, strict=True))
 
 
 def _read_position(document: object, prepared: Prepared, snapshot: Snapshot, now: float) -> Fetched | Problem:
     if not isinstance(document, dict) or "receipt" not in document:
         return _problem_of(document, "a position of the batch")
-    presentation = document["receipt"]
-    if not isinstance(presentation, str) or not presentation.isascii():
-        return Problem("record-invalid", reason="the receipt is no presentation")
     try:
-        return _believe(presentation, prepared, snapshot, now)
+        with _having_come():
+            return _believe(_presentation_of(document), prepared, snapshot, now)
     except Problem as problem:
         return problem
 
 
+def _presentation_of(document: Mapping[str, Any]) -> str:
+    presentation = document["receipt"]
+    if not isinstance(presentation, str) or not presentation.isascii():
+        raise Problem("record-invalid", reason="the receipt is no presentation")
+    return presentation
+
+
+@contextlib.contextmanager
+def _having_come() -> Iterator[None]:
+    """What is wrong with an answer that has come does not undo that it left the gateway."""
+    try:
+        yield
+    except Problem as problem:
+        problem.extra["data_left"] = True
+        raise
+
+
 def _require_answer(status: int, body: bytes) -> None:
     if len(body) > MAX_ANSWER_BYTES:
-        raise Problem("too-large", "the answer is larger than an answer may be")
+        raise _too_large(status)
     if status != 200:
         raise read_problem(status, body)
+
+
+def _too_large(status: int) -> Problem:
+    return Problem("too-large", "the answer is larger than an answer may be", data_left=status == 200)
 
 
 def _believe(presentation: str, prepared: Prepared, snapshot: Snapshot, now: float) -> Fetched:
@@ -286,6 +310,15 @@ def _problem_of(document: object, what: str) -> Problem:
     return Problem(code, detail, **{name: value for name, value in document.items() if name not in known})
 
 
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a gateway said, read to its end within the limits."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
 class Consumer:
     """需求部门客户端. Asks gateways in turn until one can be reached; a request id releases once, whichever answers."""
 
@@ -312,7 +345,7 @@ class Consumer:
             return (prepare(self._consumer, self._key, own, now=self._clock.now(), authority=authority),)
 
         answer, [prepared] = await self._ask(wanted, sign, accept=SD_JWT)
-        fetched = read_answer(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
+        fetched = read_answer(answer.status, answer.body, prepared, snapshot, now=self._clock.now())
         return replace(fetched, headers=said_by_gateway(answer.headers.items()))
 
     async def fetch_batch(self, wanted: Wanted, subjects: Sequence[str]) -> Batch:
@@ -326,12 +359,12 @@ class Consumer:
             return prepare_batch(self._consumer, self._key, own, subjects, now=self._clock.now(), authority=authority)
 
         answer, prepared = await self._ask(wanted, sign, accept="application/json")
-        answers = read_batch(answer.status_code, answer.content, prepared, snapshot, now=self._clock.now())
+        answers = read_batch(answer.status, answer.body, prepared, snapshot, now=self._clock.now())
         return Batch(prepared[0].asked.request_id, answers, said_by_gateway(answer.headers.items()))
 
     async def _ask(
         self, wanted: Wanted, sign: Callable[[Wanted, str], tuple[Prepared, ...]], *, accept: str
-    ) -> tuple[httpx2.Response, tuple[Prepared, ...]]:
+    ) -> tuple[_Reply, tuple[Prepared, ...]]:
         """The answer of the first gateway that can be reached."""
         wanted = replace(wanted, request_id=wanted.request_id or str(uuid.uuid4()))
         last: Problem | None = None
@@ -340,8 +373,12 @@ class Consumer:
             prepared = sign(wanted, urlsplit(gateway).netloc)
             try:
                 return await self._send(gateway, prepared[0].request, accept=accept), prepared
-            except httpx2.HTTPError as error:
-                last = Problem("provider-unavailable", "no gateway can be reached", reason=type(error).__name__)
+            except _NEVER_SENT as error:
+                last = last or Problem("provider-unavailable", "no gateway can be reached", reason=type(error).__name__)
+            except (httpx2.HTTPError, TimeoutError) as error:
+                # It may have been answered: only the request id can tell, so that this is said whatever the others do.
+                broken = "the connection to a gateway broke; whether data left, the same request id will tell"
+                last = Problem("provider-unavailable", broken, reason=type(error).__name__)
         raise last or Problem("provider-unavailable", "no gateway is configured")
 
     async def explain(self, request_id: str) -> dict[str, Any]:
@@ -351,14 +388,31 @@ class Consumer:
         headers = [("content-type", "application/json"), ("x-road-client", self._consumer)]
         plain = HttpRequest("POST", "/explain", "", urlsplit(gateway).netloc, headers, body)
         answer = await self._send(gateway, sign_request(self._key, plain, tag=Tag.CONTROL, now=self._clock.now()))
-        if answer.status_code != 200:
-            raise read_problem(answer.status_code, answer.content)
-        document: dict[str, Any] = parse_json(answer.content)
+        if answer.status != 200:
+            raise read_problem(answer.status, answer.body)
+        document: dict[str, Any] = parse_json(answer.body)
         return document
 
-    async def _send(self, gateway: str, request: HttpRequest, accept: str = "application/json") -> httpx2.Response:
-        headers = [*request.headers, ("accept", accept)]
-        return await self._http.post(gateway + request.path, content=request.body, headers=headers, timeout=self._seconds)
+    async def _send(self, gateway: str, request: HttpRequest, accept: str = "application/json") -> _Reply:
+        """Raises `too-large`, httpx2.HTTPError, and TimeoutError when the whole has taken too long."""
+        headers = [*request.headers, ("accept", accept), ("accept-encoding", "identity")]
+        body = bytearray()
+        sending = self._http.stream(
+            "POST",
+            gateway + request.path,
+            content=request.body,
+            headers=headers,
+            timeout=self._seconds,
+            follow_redirects=False,
+        )
+        async with asyncio.timeout(self._seconds), sending as answer:
+            # What comes packed though nobody asked for it is not unpacked: a small bomb fills a large memory.
+            if answer.headers.get("content-encoding", "identity") == "identity":
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise _too_large(answer.status_code)
+        return _Reply(answer.status_code, bytes(body), answer.headers)
 
 
 @dataclass(frozen=True, slots=True)

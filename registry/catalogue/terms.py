@@ -14,6 +14,7 @@ from registry.model import FactEntry, ItemEntry, ServiceEntry
 MAX_QUERY = 200
 MAX_QUERY_TERMS = 64
 MAX_TERM = 64
+_SHORTEST_PLURAL: Final = 3
 _CJK: Final = r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN: Final = re.compile(f"[{_CJK}]+|[^\\W_{_CJK}]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -52,7 +53,10 @@ def _runs(*texts: str) -> list[str]:
 
 
 def _word(run: str) -> str:
-    return run.casefold()[:MAX_TERM]
+    """One spelling of a word: lower case, and an English plural as its singular, on both sides alike."""
+    word = run.casefold()[:MAX_TERM]
+    is_plural = len(word) > _SHORTEST_PLURAL and word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if is_plural else word
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from datetime import date
 from typing import Any, Final
 
 from exchange.log import redact
@@ -16,10 +17,13 @@ SENSITIVE: Final = 3
 ARTICLE: Final = re.compile(r"第\s*[0-9〇零一二三四五六七八九十百千]+\s*条|\b[Aa]rt(?:icle|\.)\s*[0-9]+|§\s*[0-9]+")
 
 
-def find_faults(entry: CatalogueEntry, service: ServiceEntry, members: Collection[str]) -> tuple[str, ...]:
+def find_faults(
+    entry: CatalogueEntry, service: ServiceEntry, members: Collection[str], today: date | None = None
+) -> tuple[str, ...]:
     """What keeps an entry from being published with this version of its data set; `members` are the registered member codes.
 
-    Nothing of what the entry says is repeated in the faults but names of items and facts.
+    Without `today` nobody asks whether the entry has ended. Nothing of what the entry says is repeated in the faults but names
+    of items and facts.
     """
     return (
         *_item_faults(entry, service, members),
@@ -27,6 +31,7 @@ def find_faults(entry: CatalogueEntry, service: ServiceEntry, members: Collectio
         *_offer_faults(entry, service),
         *_question_faults(entry, service),
         *_privacy_faults(entry),
+        *_end_faults(entry, today),
     )
 
 
@@ -100,6 +105,11 @@ def _question_faults(entry: CatalogueEntry, service: ServiceEntry) -> Iterator[s
             for name in named:
                 if name not in known:
                     yield f"questions.{place}.{kind}: the data set has no {name}"
+
+
+def _end_faults(entry: CatalogueEntry, today: date | None) -> Iterator[str]:
+    if today is not None and entry.valid_until is not None and date.fromisoformat(entry.valid_until) < today:
+        yield "valid_until: it has ended already"
 
 
 def _privacy_faults(entry: CatalogueEntry) -> Iterator[str]:

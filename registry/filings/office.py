@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,6 +23,7 @@ from registry.catalogue.forms import parse_catalogue
 from registry.catalogue.store import INDEX_BATCH, content_of, find_unindexed, index
 from registry.catalogue.validate import find_faults
 from registry.conformance import require_passed
+from registry.deadlines.model import CHINA
 from registry.entities import entity_of, require_unlike
 from registry.filings import store
 from registry.filings.forms import read_form
@@ -195,7 +197,8 @@ class FilingOffice:
             )
         content = content_of(dict(filing.document), dict(filing.catalogue))
         members = {identifier.rpartition("/")[2] for identifier in await load_ids(connection, Kind.MEMBER)}
-        faults = () if content.entry is None else find_faults(content.entry, content.service, members)
+        today = datetime.fromtimestamp(self.clock.now(), CHINA).date()
+        faults = () if content.entry is None else find_faults(content.entry, content.service, members, today)
         if faults:
             raise Problem("malformed-request", f"the catalogue entry: {'; '.join(faults[:10])}", faults=list(faults[:50]))
 

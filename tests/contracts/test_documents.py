@@ -16,7 +16,15 @@ RETRY = {
     Retry.AFTER_CONSENT: "after the person's consent",
     Retry.LATER: "later",
 }
-DATA_LEFT = {"request-replayed": "earlier, if the answer says so", "conflict": "earlier, under that id"}
+ON_ARRIVAL = "no, if a gateway says it; yes, if your library or outway does"
+DATA_LEFT = {
+    "request-replayed": "earlier, if the answer says so",
+    "conflict": "earlier, under that id",
+    "too-large": ON_ARRIVAL,
+    "record-invalid": ON_ARRIVAL,
+    "record-incomplete": "yes: it has come, and lacks something",
+    "provider-unavailable": "no; where a connection broke, the same request id tells",
+}
 
 
 def error_table() -> list[str]:

@@ -104,7 +104,7 @@ async def test_an_x_road_client_does_everything_that_the_page_tells(stage: Stage
 
 @pytest.mark.timeout(120)
 async def test_the_library_does_what_the_page_tells(stage: Stage, tmp_path: Path) -> None:
-    [program] = blocks(CONSUMER_PAGE, "python")
+    program, *_ = blocks(CONSUMER_PAGE, "python")
     addresses, home = stage.exchange.addresses, stage.session.home
     program = program.replace("http://127.0.0.1:8641", addresses.url("registry"))
     for told, gateway in zip(("http://127.0.0.1:8644", "http://127.0.0.1:8645"), stage.session.gateways, strict=True):

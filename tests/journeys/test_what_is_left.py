@@ -252,6 +252,16 @@ async def test_every_refusal_that_a_gateway_gave_is_in_the_log(stage: Stage, rem
     FIGURES["I-6 refusals in the log"] = f"{given.total()} of {given.total()}, by code {dict(sorted(given.items()))}"
 
 
+async def test_no_attempt_that_was_refused_let_data_go(remains: Remains, traffic: Traffic) -> None:
+    """`req` is blinded anew for each attempt and each position of a batch, so that one names one attempt."""
+    released = {str(leaf["req"]) for leaf in remains.of_kind("release")}
+    refused_ones = {str(leaf["req"]): leaf["code"] for leaf in remains.of_kind("deny") if leaf.get("req")}
+    assert refused_ones
+    assert {code for req, code in refused_ones.items() if req in released} == set()
+    told = {refusal.code for refusal in traffic.refusals if json.loads(refusal.body)["data_left"]}
+    assert told <= {"request-replayed", "conflict"}, "and what left earlier, no other refusal of a gateway or outway tells"
+
+
 # --- I-30: the decision, made again
 
 

@@ -129,6 +129,15 @@ async def test_what_is_published_is_found_at_once_and_what_has_ended_no_more(tow
     assert await found(town, "地契") == []
 
 
+async def test_a_data_set_hides_no_other_by_what_it_is_called(town: Town) -> None:
+    named = DEEDS | {"id": f"{SYSTEM['id']}/versions"}
+    await town.published("subsystem", SYSTEM)
+    await town.published("service", named)
+    token = await town.token("integrator")
+    assert (await town.client.catalogue.show(token, named["id"]))["service"] == named["id"]
+    assert [row["version"] for row in (await town.client.catalogue.versions(token, named["id"]))["versions"]] == [1]
+
+
 async def test_no_right_names_an_item_that_is_not_shared(town: Town) -> None:
     await town.published("subsystem", SYSTEM)
     filing = await filed(town, DEEDS, entry_for(DEEDS, items={"status": {"type": "text", "sharing": "refused", "law": LAW}}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -152,6 +153,12 @@ def test_an_entry_with_a_fault_is_not_published(fault: str, of: ServiceEntry, ch
     assert any(found.startswith(fault) for found in faults(of, **changed)), faults(of, **changed)
 
 
+def test_what_has_ended_is_not_published() -> None:
+    ended = entry(valid_until="2026-09-20")
+    for today, expected in ((date(2026, 9, 20), ()), (date(2026, 9, 21), ("valid_until: it has ended already",))):
+        assert find_faults(ended, SENSITIVE, MEMBERS, today) == expected
+
+
 def test_all_that_is_wrong_stands_in_one_list() -> None:
     assert len(faults(laws=[], conditions=None, bases=[], items={}, offered=["api", "event"])) == 5
 
@@ -204,6 +211,9 @@ def test_whatever_is_asked_is_a_bounded_number_of_bounded_terms(query: str) -> N
         ("照", "营业执照"),
         ("id_number", "The item id_number"),
         ("gb 11643", "GB 11643"),
+        ("licences", "Business licence"),
+        ("mortgage", "Mortgages and seizures"),
+        ("status", "Insurance status"),
     ],
 )
 def test_spelling_does_not_matter(query: str, text: str) -> None:
