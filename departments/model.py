@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta, timezone
+from datetime import date
 from enum import IntEnum, StrEnum
 from typing import Any
 
 from exchange.problem import Problem
-
-CHINA = timezone(timedelta(hours=8))
 
 Row = Mapping[str, Any]
 """Column name to JSON value: dates as 'YYYY-MM-DD', money in fen, areas in hundredths of a square metre, never a float."""

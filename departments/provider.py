@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from departments.mask import apply_mask
-from departments.model import CHINA, DataSet
+from departments.model import DataSet
 from departments.month_span import MonthSpan, require_maskable
 from departments.record_key import RecordKey, Snapshots
 from exchange.bus import MAX_PAYLOAD_BYTES
 from exchange.call import FULL, MASKED, ProviderCall, open_call
 from exchange.canonical import b64url
-from exchange.clock import Clock
+from exchange.clock import CHINA, Clock
 from exchange.envelope import MAX_AGE_SECONDS, SignedRequest, Tag, verify_request
 from exchange.identifiers import parse_subject
 from exchange.keys import VerifyKey

@@ -130,6 +130,7 @@ class Running:
             )
             workers = Listener(provider, key, clock, calls, settings.workers).workers
             heard = [await client.subscribe(subject, queue=settings.department, cb=workers.take) for subject in self.subjects]
+            await client.flush()  # ready means that the server knows where to send
             self._registers, self._bus, self._snapshots = registers, client, snapshots
             log.info("provider-listening", department=settings.department, services=len(self.data_sets))
             yield

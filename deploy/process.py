@@ -55,6 +55,7 @@ class Child:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log_start = os.fstat(descriptor).st_size  # before the child can write: its first words are part of its output
         try:
             process = subprocess.Popen(
                 [*_WITHOUT_CORE, *run_as.prefix, *argv],
@@ -68,7 +69,7 @@ class Child:
                 group=run_as.gid,
                 extra_groups=None if run_as.uid is None else [],
             )
-            return cls(tuple(argv), log, os.fstat(descriptor).st_size, process)
+            return cls(tuple(argv), log, log_start, process)
         finally:
             os.close(descriptor)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
+from exchange.clock import CHINA
 from exchange.envelope import SignedRequest
 from exchange.keys import VerifyKey
 from exchange.problem import Problem
@@ -12,8 +13,6 @@ from gateway.model import ConsentFact, Facts
 from gateway.quotas import SpentQuotas
 from identity.client import ConsentSource, verify_grant
 from registry.client import Snapshot
-
-CHINA = timezone(timedelta(hours=8))
 
 
 def active_key(snapshot: Snapshot, kid: str, *, owner: str, now: float) -> VerifyKey | None:

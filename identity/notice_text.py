@@ -5,14 +5,14 @@ Deterministic: the same terms and titles give the same bytes, so that anybody ca
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
+from exchange.clock import CHINA
 from identity.catalogue import Notice, Titles
 from identity.model import ConsentTerms, ConsentText, Mode
 
 CHINESE, ENGLISH = "zh-CN", "en"
 LANGUAGES = (CHINESE, ENGLISH)
-_CHINA = timezone(timedelta(hours=8))
 
 
 def write_texts(notice: Notice, terms: ConsentTerms, *, guardian_until_years: int | None) -> tuple[ConsentText, ...]:
@@ -100,4 +100,4 @@ def _titled(titles: Titles, name: str, language: str) -> str:
 
 
 def _instant(unix_seconds: int) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).astimezone(_CHINA).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(unix_seconds, UTC).astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")

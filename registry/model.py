@@ -62,7 +62,7 @@ def is_allowed_move(kind: Kind, before: Status, after: Status) -> bool:
 
 
 class RightSide(StrEnum):
-    """暂停方. Who can suspend a right, each for itself; the names are the causes under which it is fenced."""
+    """授权各方. Who can suspend a right, each for itself, and deals with corrections; the names are causes in the fence."""
 
     CONSUMER = "consumer"
     PROVIDER = "provider"

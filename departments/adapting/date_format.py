@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from departments.model import CHINA
+from exchange.clock import CHINA
 
 MAX_CHARACTERS = 40
 _EPOCH = datetime(1970, 1, 1, 8, tzinfo=CHINA)

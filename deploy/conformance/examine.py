@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from departments.client import FLOOR, DataSet, IdProfile, Knowledge, MaskRule, apply_mask, candidates
 from deploy.conformance.model import CHECKS, Finding, Samples
-from exchange.clock import Clock
+from exchange.clock import CHINA, Clock
 from exchange.problem import Problem
 from gateway.client import Consumer, Fetched, Wanted
 
@@ -19,7 +19,6 @@ PURPOSE = "real-estate-transfer"
 ROUNDS = 20
 DEADLINE_MS = 5000
 NO_SUBJECT = {"person": "110101190001010000", "enterprise": "000000000000000000"}
-CHINA = timezone(timedelta(hours=8))
 _SHAPES: Mapping[str, re.Pattern[str]] = {
     "date": re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?"),
     "decimal": re.compile(r"-?[0-9]+(?:\.[0-9]+)?"),

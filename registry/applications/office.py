@@ -112,8 +112,8 @@ class ApplicationOffice:
             raise Problem("malformed-request", "; ".join(missing[:10]), faults=list(missing[:50]))
         if acceptance is not None:
             await self._require_signed(application.document, acceptance, application.consumer)
-        return await self.take(
-            *(actor, number, revision, Step.SUBMIT),
+        return await self._move(
+            *(application, Step.SUBMIT, actor.name),
             acceptance=acceptance,
             submitter=actor.name,
             submitted_at=int(self.clock.now()),
@@ -127,8 +127,8 @@ class ApplicationOffice:
         """Ask for a supplement, once, with everything that is missing. Raises as `take`."""
         application = await self._may_take(actor, number, revision, Step.RETURN)
         side = application.side_of(Step.RETURN)
-        return await self.take(
-            *(actor, number, revision, Step.RETURN),
+        return await self._move(
+            *(application, Step.RETURN, actor.name),
             noted=missing,
             missing=list(missing),
             returned_by=[*application.returned_by, *([] if side is None else [side])],
@@ -154,8 +154,8 @@ class ApplicationOffice:
         await self._require_signed(document, grant, application.provider)
         is_whole = dict(document) == dict(application.document)
         acceptance = application.acceptance if is_whole else None
-        granted = await self.take(
-            *(actor, number, revision, Step.GRANT),
+        granted = await self._move(
+            *(application, Step.GRANT, actor.name),
             offered=dict(document),
             grant=grant,
             granter=actor.name,
@@ -175,7 +175,7 @@ class ApplicationOffice:
         document = application.offered or {}
         await self._valid(document)
         await self._require_signed(document, acceptance, application.consumer)
-        return await self._finish(await self.take(actor, number, revision, Step.ACCEPT, acceptance=acceptance))
+        return await self._finish(await self._move(application, Step.ACCEPT, actor.name, acceptance=acceptance))
 
     async def carry_on(self) -> None:
         """Make rights of what both sides have signed and a crash or an outage kept from being one."""
@@ -193,29 +193,19 @@ class ApplicationOffice:
             return application
         if application.state is ApplicationState.GRANTED:
             # The consumer has signed exactly this with its submission, and needs no second word.
-            submitter = str(application.submitter)
-            application = await self._move(application.number, application.revision, Step.ACCEPT, Side.CONSUMER, submitter)
+            application = await self._move(application, Step.ACCEPT, str(application.submitter))
         signatures = str(application.grant), str(application.acceptance)
         try:
             stored = await self.rights.register(application.offered or {}, *signatures, actor=ITSELF)
         except Problem as problem:
             log.warning("application-not-provisioned", number=application.number, code=problem.code, reason=problem.reason)
             return application
-        columns = {"right": stored.signed.right.id}
-        return await self._move(application.number, application.revision, Step.PROVISION, Side.REGISTRY, ITSELF, columns=columns)
+        return await self._move(application, Step.PROVISION, ITSELF, right=stored.signed.right.id)
 
     # --- any step
 
     async def take(
-        self,
-        actor: Actor,
-        number: int,
-        revision: int,
-        step: Step,
-        reason: str | None = None,
-        *,
-        noted: tuple[str, ...] = (),
-        **columns: Any,
+        self, actor: Actor, number: int, revision: int, step: Step, reason: str | None = None, **columns: Any
     ) -> Application:
         """Take a step for the side that it belongs to, with the columns that go with it.
 
@@ -223,28 +213,26 @@ class ApplicationOffice:
         one has submitted or refused oneself, `conflict` if it may not be taken now or somebody else was faster.
         """
         application = await self._may_take(actor, number, revision, step)
-        side = application.side_of(step) or Side.REGISTRY
-        return await self._move(number, revision, step, side, actor.name, reason, noted=noted, columns=columns)
+        return await self._move(application, step, actor.name, reason, **columns)
 
     async def _move(
         self,
-        number: int,
-        revision: int,
+        seen: Application,
         step: Step,
-        side: Side,
         actor: str,
         reason: str | None = None,
         *,
         noted: tuple[str, ...] = (),
-        columns: Mapping[str, Any] | None = None,
+        **columns: Any,
     ) -> Application:
+        """Move an application from where it was seen: if somebody was faster, what was checked belongs to another revision."""
         async with self.engine.begin() as connection:
-            application = await store.find(connection, number, lock=True)
+            application = await store.find(connection, seen.number, lock=True)
             if application is None:
                 raise Problem("not-found", "no such application")
-            require_revision(application.revision, revision)
-            trail = Trail(side, actor, self.clock.now_ms(), reason, noted)
-            moved = await store.move(connection, application, _required(application, step), trail, **(columns or {}))
+            require_revision(application.revision, seen.revision)
+            trail = Trail(application.side_of(step) or Side.REGISTRY, actor, self.clock.now_ms(), reason, noted)
+            moved = await store.move(connection, application, _required(application, step), trail, **columns)
             await self._run_clock(connection, moved, step)
             await self._note(connection, step, moved, actor)
         await self.journal.flush()

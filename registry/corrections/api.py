@@ -10,8 +10,9 @@ from exchange.tokens import Role
 from exchange.web import problem_responses
 from registry.callers import Actor, require_actor
 from registry.corrections import forms, store
-from registry.corrections.model import Correction, CorrectionState, Party, Step
+from registry.corrections.model import Correction, CorrectionState, Step
 from registry.corrections.office import READERS, Asked, CorrectionOffice
+from registry.model import RightSide
 from registry.preconditions import etag, wanted_revision
 from registry.repeat import RepeatableRoute
 
@@ -59,7 +60,7 @@ async def list_corrections(
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     party: Annotated[
-        Party | None, Query(description="consumer or provider: only what one's own member asks, or is asked")
+        RightSide | None, Query(description="consumer or provider: only what one's own member asks, or is asked")
     ] = None,
     state: Annotated[CorrectionState | None, Query()] = None,
     service: Annotated[str | None, Query(max_length=324)] = None,

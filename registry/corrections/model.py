@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from registry.deadlines.policy import Rule
+from registry.model import RightSide
 
 
 class CorrectionState(StrEnum):
@@ -21,14 +22,6 @@ class CorrectionState(StrEnum):
     UPHELD = "upheld"
     CLOSED = "closed"
     WITHDRAWN = "withdrawn"
-
-
-class Party(StrEnum):
-    """校核方. Who acts."""
-
-    CONSUMER = "consumer"
-    PROVIDER = "provider"
-    AUTHORITY = "authority"
 
 
 class Step(StrEnum):
@@ -45,23 +38,23 @@ class Step(StrEnum):
 
 _S = CorrectionState
 
-MOVES: Mapping[tuple[CorrectionState, Step], tuple[Party, CorrectionState]] = MappingProxyType(
+MOVES: Mapping[tuple[CorrectionState, Step], tuple[RightSide, CorrectionState]] = MappingProxyType(
     {
-        (_S.SUBMITTED, Step.CORRECT): (Party.PROVIDER, _S.CORRECTED),
-        (_S.SUBMITTED, Step.CONFIRM): (Party.PROVIDER, _S.CONFIRMED),
-        (_S.SUBMITTED, Step.REJECT): (Party.PROVIDER, _S.REJECTED),
-        (_S.CONFIRMED, Step.DISPUTE): (Party.CONSUMER, _S.DISPUTED),
-        (_S.REJECTED, Step.DISPUTE): (Party.CONSUMER, _S.DISPUTED),
-        (_S.DISPUTED, Step.UPHOLD): (Party.AUTHORITY, _S.UPHELD),
-        (_S.DISPUTED, Step.CLOSE): (Party.AUTHORITY, _S.CLOSED),
-        (_S.UPHELD, Step.CORRECT): (Party.PROVIDER, _S.CORRECTED),
-        **{(state, Step.WITHDRAW): (Party.CONSUMER, _S.WITHDRAWN) for state in (_S.SUBMITTED, _S.DISPUTED, _S.UPHELD)},
+        (_S.SUBMITTED, Step.CORRECT): (RightSide.PROVIDER, _S.CORRECTED),
+        (_S.SUBMITTED, Step.CONFIRM): (RightSide.PROVIDER, _S.CONFIRMED),
+        (_S.SUBMITTED, Step.REJECT): (RightSide.PROVIDER, _S.REJECTED),
+        (_S.CONFIRMED, Step.DISPUTE): (RightSide.CONSUMER, _S.DISPUTED),
+        (_S.REJECTED, Step.DISPUTE): (RightSide.CONSUMER, _S.DISPUTED),
+        (_S.DISPUTED, Step.UPHOLD): (RightSide.AUTHORITY, _S.UPHELD),
+        (_S.DISPUTED, Step.CLOSE): (RightSide.AUTHORITY, _S.CLOSED),
+        (_S.UPHELD, Step.CORRECT): (RightSide.PROVIDER, _S.CORRECTED),
+        **{(state, Step.WITHDRAW): (RightSide.CONSUMER, _S.WITHDRAWN) for state in (_S.SUBMITTED, _S.DISPUTED, _S.UPHELD)},
     }
 )
 """From a state by a step: whose step it is, and where it leads. `corrected` is said of the source, not of a copy."""
 
-MUST_ACT: Mapping[CorrectionState, Party] = MappingProxyType(
-    {_S.SUBMITTED: Party.PROVIDER, _S.DISPUTED: Party.AUTHORITY, _S.UPHELD: Party.PROVIDER}
+MUST_ACT: Mapping[CorrectionState, RightSide] = MappingProxyType(
+    {_S.SUBMITTED: RightSide.PROVIDER, _S.DISPUTED: RightSide.AUTHORITY, _S.UPHELD: RightSide.PROVIDER}
 )
 TERMS: Mapping[CorrectionState, Rule] = MappingProxyType(
     {_S.SUBMITTED: Rule.CORRECTION_REPLY, _S.DISPUTED: Rule.DISPUTE, _S.UPHELD: Rule.CORRECTION_REPLY}
@@ -94,18 +87,18 @@ class Correction:
         return f"correction {self.number}"
 
     @property
-    def systems(self) -> Mapping[Party, str]:
+    def systems(self) -> Mapping[RightSide, str]:
         """The two systems that it is between."""
-        return {Party.CONSUMER: self.consumer, Party.PROVIDER: self.service.rpartition("/")[0]}
+        return {RightSide.CONSUMER: self.consumer, RightSide.PROVIDER: self.service.rpartition("/")[0]}
 
     @property
-    def members(self) -> Mapping[Party, str]:
+    def members(self) -> Mapping[RightSide, str]:
         """Who must act, by party."""
         provider = self.service.rpartition("/")[0].rpartition("/")[0]
         return {
-            Party.CONSUMER: self.consumer.rpartition("/")[0],
-            Party.PROVIDER: provider,
-            Party.AUTHORITY: "authority",
+            RightSide.CONSUMER: self.consumer.rpartition("/")[0],
+            RightSide.PROVIDER: provider,
+            RightSide.AUTHORITY: "authority",
         }
 
     @property
@@ -114,7 +107,7 @@ class Correction:
         party = MUST_ACT.get(self.state)
         return None if party is None else self.members[party]
 
-    def rail(self, step: Step) -> tuple[Party, CorrectionState] | None:
+    def rail(self, step: Step) -> tuple[RightSide, CorrectionState] | None:
         """Whose step it is now and where it leads, None if it may not be taken."""
         return MOVES.get((self.state, step))
 
@@ -124,7 +117,7 @@ class Said:
     """校核往来. What one party said with a step; kept apart, for the parties' eyes."""
 
     after: CorrectionState
-    party: Party
+    party: RightSide
     actor: str
     words: str | None
     at_ms: int

@@ -14,11 +14,11 @@ from exchange.tokens import Role
 from registry import store as registered
 from registry.callers import Actor
 from registry.corrections import store
-from registry.corrections.model import BROUGHT_UP, TERMS, Correction, CorrectionState, Party, Said, Step
+from registry.corrections.model import BROUGHT_UP, TERMS, Correction, CorrectionState, Said, Step
 from registry.deadlines.clocks import Clocks
 from registry.deadlines.model import Deadline
 from registry.journal import Journal
-from registry.model import Kind, ServiceEntry
+from registry.model import Kind, RightSide, ServiceEntry
 from registry.preconditions import require_revision
 
 READERS = (Role.REGISTRAR, Role.AUDITOR, Role.SUPERVISOR)
@@ -77,9 +77,9 @@ class CorrectionOffice:
             asked_at=now,
             changed_at=now,
         )
-        if not _speaks_for(actor, begun, Party.CONSUMER):
+        if not _speaks_for(actor, begun, RightSide.CONSUMER):
             raise Problem("forbidden", "a system asks for itself, a person for their member's systems")
-        said = Said(CorrectionState.SUBMITTED, Party.CONSUMER, actor.name, asked.words, self.clock.now_ms())
+        said = Said(CorrectionState.SUBMITTED, RightSide.CONSUMER, actor.name, asked.words, self.clock.now_ms())
         async with self.engine.begin() as connection:
             subject = await self._checked(connection, begun, asked.subject)
             correction = await store.add(connection, begun, subject, said)
@@ -174,7 +174,7 @@ class CorrectionOffice:
         return found
 
 
-def _speaks_for(actor: Actor, correction: Correction, party: Party) -> bool:
+def _speaks_for(actor: Actor, correction: Correction, party: RightSide) -> bool:
     """A person speaks for their member; a machine for itself alone: a member's other systems have no business with a person."""
     if actor.subsystem is not None:
         return actor.subsystem == correction.systems[party]
@@ -182,10 +182,10 @@ def _speaks_for(actor: Actor, correction: Correction, party: Party) -> bool:
 
 
 def _is_party(actor: Actor, correction: Correction) -> bool:
-    return any(_speaks_for(actor, correction, party) for party in (Party.CONSUMER, Party.PROVIDER))
+    return any(_speaks_for(actor, correction, party) for party in (RightSide.CONSUMER, RightSide.PROVIDER))
 
 
-def _is_theirs(actor: Actor, correction: Correction, party: Party) -> bool:
-    if party is Party.AUTHORITY:
+def _is_theirs(actor: Actor, correction: Correction, party: RightSide) -> bool:
+    if party is RightSide.AUTHORITY:
         return actor.has(Role.REGISTRAR)
     return _speaks_for(actor, correction, party)

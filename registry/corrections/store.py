@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from exchange.problem import Problem
-from registry.corrections.model import MUST_ACT, Correction, CorrectionState, Party, Said
+from registry.corrections.model import MUST_ACT, Correction, CorrectionState, Said
+from registry.model import RightSide
 
 _SCHEMA = sa.MetaData(schema="registry")
 _correction = sa.Table(
@@ -50,7 +51,7 @@ async def list_corrections(
     after: int,
     limit: int,
     member: str | None,
-    party: Party | None = None,
+    party: RightSide | None = None,
     system: str | None = None,
     state: CorrectionState | None = None,
     service: str | None = None,
@@ -59,7 +60,7 @@ async def list_corrections(
 
     Of a `system`, only those that it is itself a party of.
     """
-    columns = {Party.CONSUMER: _correction.c.consumer_member, Party.PROVIDER: _correction.c.provider_member}
+    columns = {RightSide.CONSUMER: _correction.c.consumer_member, RightSide.PROVIDER: _correction.c.provider_member}
     query = sa.select(_correction).where(_correction.c.number > after).order_by(_correction.c.number).limit(limit)
     if member is not None:
         wanted = [columns[party]] if party in columns else list(columns.values())
@@ -67,7 +68,7 @@ async def list_corrections(
     if system is not None:
         is_consumer = _correction.c.consumer == system
         is_provider = _correction.c.service.startswith(f"{system}/", autoescape=True)
-        both = {Party.CONSUMER: is_consumer, Party.PROVIDER: is_provider}
+        both = {RightSide.CONSUMER: is_consumer, RightSide.PROVIDER: is_provider}
         query = query.where(both[party] if party in both else sa.or_(is_consumer, is_provider))
     for column, value in ((_correction.c.state, state), (_correction.c.service, service)):
         query = query if value is None else query.where(column == value)
@@ -92,8 +93,8 @@ async def add(connection: AsyncConnection, asked: Correction, subject: str, said
     values = {name: getattr(asked, name) for name in _FIELDS if name != "number"} | {
         "state": asked.state.value,
         "items": list(asked.items),
-        "consumer_member": asked.members[Party.CONSUMER],
-        "provider_member": asked.members[Party.PROVIDER],
+        "consumer_member": asked.members[RightSide.CONSUMER],
+        "provider_member": asked.members[RightSide.PROVIDER],
     }
     kept = _read((await connection.execute(sa.insert(_correction).values(**values).returning(_correction))).one())
     await connection.execute(sa.insert(_subject).values(correction=kept.number, subject=subject))
@@ -134,4 +135,4 @@ async def find_subject(connection: AsyncConnection, number: int) -> str:
 async def find_words(connection: AsyncConnection, number: int) -> list[Said]:
     """All that was said about a request, oldest first."""
     rows = await connection.execute(sa.select(_word).where(_word.c.correction == number).order_by(_word.c.number))
-    return [Said(CorrectionState(row.after), Party(row.party), row.actor, row.words, row.at_ms) for row in rows]
+    return [Said(CorrectionState(row.after), RightSide(row.party), row.actor, row.words, row.at_ms) for row in rows]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 
+from exchange.clock import CHINA
 from registry.deadlines.calendar import WorkingCalendar
 from registry.deadlines.policy import Rule
 
 AUTHORITY = "authority"
-CHINA = timezone(timedelta(hours=8), "CST")
 # A warning comes when four fifths of the working days are over.
 _WARN, _OF = 4, 5
 

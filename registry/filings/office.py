@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from exchange.clock import Clock
+from exchange.clock import CHINA, Clock
 from exchange.keys import VerifyKey
 from exchange.log import get_logger
 from exchange.problem import Problem
@@ -23,7 +23,6 @@ from registry.catalogue.forms import parse_catalogue
 from registry.catalogue.store import INDEX_BATCH, content_of, find_unindexed, index
 from registry.catalogue.validate import find_faults
 from registry.conformance import require_passed
-from registry.deadlines.model import CHINA
 from registry.entities import entity_of, require_unlike
 from registry.filings import store
 from registry.filings.forms import read_form

@@ -17,8 +17,8 @@ from departments.adapting.model import AnswerRules, Found, NoRecord, Unknown, Va
 from departments.adapting.pointer import parse_pointer
 from departments.adapting.template import fill_body, fill_encoded, fill_query, parse_path, parse_template
 from departments.adapting.values import MAX_ENTRIES, MAX_TEXT, Misfit, convert, literal
-from departments.model import CHINA
 from exchange.canonical import canonical, parse_json
+from exchange.clock import CHINA
 from exchange.problem import Problem
 from tests.exchange.samples import refused
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from exchange.problem import Problem
 from registry.client import Credential, Machine
 from registry.corrections import office
-from registry.corrections.model import BROUGHT_UP, MOVES, MUST_ACT, TERMS, CorrectionState, Party
+from registry.corrections.model import BROUGHT_UP, MOVES, MUST_ACT, TERMS, CorrectionState
+from registry.model import RightSide
 from tests.identity.office import person_id
 from tests.registry.town import CONSUMER, IDENTITY_SERVICE, POPULATION, Town
 
@@ -56,7 +57,7 @@ def test_what_waits_has_somebody_who_must_act_and_a_term() -> None:
     assert set(MUST_ACT) == set(TERMS) == waiting
     assert {state for state, _ in MOVES} - waiting == {CorrectionState.CONFIRMED, CorrectionState.REJECTED}
     for (state, _), (party, _) in MOVES.items():
-        assert party is Party.CONSUMER or MUST_ACT[state] is party
+        assert party is RightSide.CONSUMER or MUST_ACT[state] is party
 
 
 async def test_postgresql_allows_exactly_the_moves_of_the_model(town: Town) -> None:

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.clock import CHINA
 from exchange.problem import Problem
 from registry.client import Machine
 from registry.deadlines.calendar import BUILT_IN, WorkingCalendar, load_calendar
 from registry.deadlines.clocks import Clocks
-from registry.deadlines.model import CHINA, Deadline, reckon
+from registry.deadlines.model import Deadline, reckon
 from registry.deadlines.policy import PolicyTable, Rule, load_policy
 from tests.registry.town import CONSUMER, Town
 
