@@ -57,6 +57,12 @@ async def say(connection: Writer, key: SigningKey, claims: Callable[[Head], Even
     return kept
 
 
+async def find_event(connection: Writer, event_id: str) -> Kept | None:
+    """The event of an id, if it was said and is still kept."""
+    row = await connection.fetchrow("SELECT sequence, id, type, event, hash FROM outbox WHERE id = $1", event_id)
+    return None if row is None else Kept(*row.values())
+
+
 async def read_from(connection: Writer, sequence: int, limit: int) -> list[Kept]:
     """Events from a sequence on, in order."""
     rows = await connection.fetch(

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import asyncpg
 import httpx2
 from fastapi import FastAPI
 from nats.aio.client import Client
@@ -21,16 +22,21 @@ from prometheus_client import CollectorRegistry, Counter
 from departments.config import Settings
 from departments.model import DataSet
 from departments.provider import Provider, Registers
+from departments.publish_api import router
+from departments.publishing import Health, Publisher
 from departments.record_key import RecordKey
 from departments.registers import PostgresRegisters
+from departments.relay import Relay
+from departments.service_form import MEMBER_CLASS
 from exchange import bus
 from exchange.batch import StandingConnection
 from exchange.clock import SystemClock
 from exchange.database import create_pool, with_password
+from exchange.identifiers import MemberId, SubsystemId
 from exchange.keys import SigningKey, VerifyKey
 from exchange.log import get_logger
 from exchange.record import issue_refusal
-from exchange.subjects import reply_inbox
+from exchange.subjects import event_stream, event_subject, reply_inbox
 from exchange.web import create_app
 from registry.client import SnapshotSource
 
@@ -92,6 +98,12 @@ async def _own_tables(registers: PostgresRegisters, _metrics: CollectorRegistry,
     return registers
 
 
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 @dataclass(slots=True)
 class Running:
     """提供部门进程. One provider process: what it serves, and under which NATS subjects it is asked."""
@@ -106,14 +118,17 @@ class Running:
 
     def app(self) -> FastAPI:
         """The HTTP side: health and metrics; the bus is listened to while it runs."""
-        return create_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
+        app = create_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
+        app.include_router(router)
+        return app
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         settings, metrics = self.settings, app.state.metrics
         calls = Counter("provider_calls", "Calls by kind of answer", ["answer"], registry=metrics)
         async with AsyncExitStack() as stack:
-            registers = await self.open_registers(await self._open_database(stack), metrics, stack)
+            pool, own = await self._open_database(stack)
+            registers = await self.open_registers(own, metrics, stack)
             client = await self._open_bus(stack)
             snapshots = await self._open_snapshots(client, stack)
             clock = SystemClock()
@@ -132,13 +147,17 @@ class Running:
             heard = [await client.subscribe(subject, queue=settings.department, cb=workers.take) for subject in self.subjects]
             await client.flush()  # ready means that the server knows where to send
             self._registers, self._bus, self._snapshots = registers, client, snapshots
+            app.state.publisher = publisher = self._publisher(pool, client, snapshots, key, metrics)
+            if publisher is not None:
+                relaying = asyncio.create_task(publisher.run())
+                stack.push_async_callback(_cancel, relaying)
             log.info("provider-listening", department=settings.department, services=len(self.data_sets))
             yield
             for subscription in heard:
                 await subscription.unsubscribe()
             await workers.drain()
 
-    async def _open_database(self, stack: AsyncExitStack) -> PostgresRegisters:
+    async def _open_database(self, stack: AsyncExitStack) -> tuple[asyncpg.Pool[Any], PostgresRegisters]:
         settings = self.settings
         url = with_password(settings.database_url, settings.database_password_file)
         pool = await create_pool(url, size=settings.database_connections)
@@ -148,7 +167,36 @@ class Running:
         stack.push_async_callback(recording.close)
         registers = PostgresRegisters(pool, recording)
         stack.push_async_callback(registers.close)
-        return registers
+        return pool, registers
+
+    def _publisher(
+        self, pool: asyncpg.Pool[Any], client: Client, snapshots: SnapshotSource, key: RecordKey, metrics: CollectorRegistry
+    ) -> Publisher | None:
+        """Who says what happened here; nobody where no data set has events."""
+        settings, clock = self.settings, SystemClock()
+        subjects = {
+            kind: event_subject(SubsystemId(self.member, data_set.subsystem), kind)
+            for data_set in self.data_sets
+            for kind in data_set.events
+        }
+        if not subjects:
+            return None
+        relay = Relay(pool, client.jetstream(), event_stream(self.member), subjects.__getitem__, clock)
+        return Publisher(
+            self.data_sets,
+            instance=settings.instance,
+            pool=pool,
+            key=key,
+            snapshots=snapshots,
+            relay=relay,
+            health=Health(metrics),
+            clock=clock,
+        )
+
+    @property
+    def member(self) -> MemberId:
+        """Whose process this is."""
+        return MemberId(self.settings.instance, MEMBER_CLASS, self.settings.department)
 
     async def _open_bus(self, stack: AsyncExitStack) -> Client:
         settings = self.settings

@@ -15,6 +15,7 @@ from exchange.keys import SigningKey
 
 INSTANCE, SANDBOX = "CN-YA", "CN-YA-TEST"
 GATEWAYS = ("gateway-1", "gateway-2")
+DELIVERER = "deliverer"
 CONSUMER = f"{INSTANCE}/GOV/real-estate/transfer"
 BANK = f"{INSTANCE}/COM/anju-bank/lending"
 CHECKER = "checker"

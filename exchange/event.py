@@ -42,6 +42,11 @@ class EventClaims:
     previous: str
     """`event_hash` of the event before, FIRST for the first."""
 
+    @property
+    def record_id(self) -> str:
+        """The name of this statement, as a record has one."""
+        return self.event_id
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from exchange.canonical import MAX_DEPTH, b64url, b64url_decode, canonical, parse_json, sha256
 from exchange.jws import sign_compact, verify_compact
@@ -71,6 +71,20 @@ class Disclosure:
     form: str
     name: str
     value: Any
+
+
+class Statement(Protocol):
+    """签名陈述. What a provider signed, with values that can be dropped one by one: a record, or an event."""
+
+    @property
+    def jwt(self) -> str:
+        """The signed part."""
+        ...
+
+    @property
+    def disclosures(self) -> tuple[Disclosure, ...]:
+        """The values that are shown."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +332,7 @@ def _is_fact(value: object) -> bool:
     )
 
 
-def present(record: Record, keep: Callable[[Disclosure], bool]) -> str:
+def present(record: Statement, keep: Callable[[Disclosure], bool]) -> str:
     """`JWT~D~…~D~` with the disclosures that `keep` names, in their order; the provider's signature stays valid."""
     return "~".join([record.jwt, *(d.text for d in record.disclosures if keep(d)), ""])
 

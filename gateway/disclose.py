@@ -126,10 +126,10 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
     account = Account(snapshot, question.headers, signed, question)
     try:
         _require_in_force(gateway, snapshot)
-        facts = await gather_facts(gateway.consents, gateway.quotas, snapshot, question, signed, gateway.clock.now())
+        facts = await gather_facts(gateway.consents, gateway.quotas, snapshot, question, signed.key.kid, gateway.clock.now())
         permit = _permitted(decide(question, facts), facts.now)
         account = replace(account, permit=permit)
-        record = await _ask_provider(gateway, account, question, permit)
+        record = await _ask_provider(gateway, account, signed, question, permit)
         shown = keep_permitted(record, permit)
         not_after_ms = _not_after_ms(gateway, signed, record, permit, snapshot)
         row = gateway.scribe.release(account, record, shown, not_after_ms=not_after_ms)
@@ -171,9 +171,9 @@ def _permitted(decision: Decision, now: float) -> Permit:
     return decision
 
 
-async def _ask_provider(gateway: Gateway, account: Account, question: Question, permit: Permit) -> Record:
+async def _ask_provider(gateway: Gateway, account: Account, signed: SignedRequest, question: Question, permit: Permit) -> Record:
     """The provider's record for this very request, verified. Raises the provider's refusal or what is wrong with its answer."""
-    snapshot, signed, service = account.snapshot, account.signed, question.headers.service
+    snapshot, service = account.snapshot, question.headers.service
     deadline_ms = gateway.clock.now_ms() + int(gateway.deadline_seconds * 1000)
     consent = ForwardedConsent(permit.consent.jws, permit.consent.blind) if permit.consent else None
     call = ProviderCall(

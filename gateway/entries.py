@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from audit.client import (
     Answer,
@@ -32,7 +32,8 @@ from audit.client import (
 )
 from exchange.canonical import b64url
 from exchange.clock import Clock, rfc3339
-from exchange.envelope import SignedRequest
+from exchange.event import Event
+from exchange.keys import VerifyKey
 from exchange.problem import Problem
 from exchange.question import Headers, Question
 from exchange.record import Record, presentation_hash
@@ -58,13 +59,37 @@ _OTHERWISE: Mapping[Answer, str] = {
 }
 
 
+class Evidence(Protocol):
+    """请求凭证. The consumer's signature over what it asked for: a request's, or that of the subscription it stands for."""
+
+    @property
+    def key(self) -> VerifyKey:
+        """The key that signed."""
+        ...
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the signature base."""
+        ...
+
+    @property
+    def base(self) -> bytes:
+        """The signature base."""
+        ...
+
+    @property
+    def signature(self) -> bytes:
+        """The raw signature."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """待记事项. What is known of a request so far: more of it the further it came."""
 
     snapshot: Snapshot
     headers: Headers
-    signed: SignedRequest
+    signed: Evidence
     question: Question | None = None
     permit: Permit | None = None
     req_blind: bytes = field(default_factory=new_blind)
@@ -102,8 +127,11 @@ class Scribe:
         """What stands for a subject where a right's subjects of a day are counted (16 bytes)."""
         return self._keys.quota_token(right_id, subject)
 
-    def release(self, account: Account, record: Record, shown: Shown, *, not_after_ms: int) -> ReleaseRow:
-        """The row to be placed for exactly what is about to leave. Raises ValueError without a permit."""
+    def release(self, account: Account, record: Record | Event, shown: Shown | None, *, not_after_ms: int) -> ReleaseRow:
+        """The row to be placed for exactly what is about to leave; without `shown` nothing of the values does.
+
+        Raises ValueError without a permit.
+        """
         permit, question, headers = account.permit, account.question, account.headers
         if permit is None or question is None:
             raise ValueError("a release stands on a permit")
@@ -122,11 +150,11 @@ class Scribe:
             purpose=headers.purpose,
             legal_basis=permit.right.legal_basis,
             snapshot=account.snapshot.version,
-            full=shown.names("items"),
-            masked=shown.names("masked"),
-            facts=shown.names("facts"),
-            withheld=shown.withheld,
-            sd_hash=presentation_hash(shown.presentation),
+            full=shown.names("items") if shown else (),
+            masked=shown.names("masked") if shown else (),
+            facts=shown.names("facts") if shown else (),
+            withheld=shown.withheld if shown else {},
+            sd_hash=presentation_hash(shown.presentation) if shown else None,
             not_after_ms=not_after_ms,
             rid=rid,
             consent=account.consent,
@@ -144,7 +172,7 @@ class Scribe:
             position=question.position,
         )
 
-    def _grounds(self, account: Account, permit: Permit, record: Record, not_after_ms: int) -> Grounds:
+    def _grounds(self, account: Account, permit: Permit, record: Record | Event, not_after_ms: int) -> Grounds:
         headers, consent = account.headers, permit.consent
         return Grounds(
             consumer_member=str(headers.consumer.member),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from exchange.clock import CHINA
-from exchange.envelope import SignedRequest
 from exchange.keys import VerifyKey
 from exchange.problem import Problem
 from exchange.question import Question
@@ -30,14 +29,14 @@ def registered_key(snapshot: Snapshot, kid: str, *, owner: str) -> VerifyKey | N
 
 
 async def gather_facts(
-    consents: ConsentSource, quotas: SpentQuotas, snapshot: Snapshot, question: Question, signed: SignedRequest, now: float
+    consents: ConsentSource, quotas: SpentQuotas, snapshot: Snapshot, question: Question, kid: str, now: float
 ) -> Facts:
-    """The facts for one question at `now` (unix seconds).
+    """The facts for one question, signed with the key `kid`, at `now` (unix seconds).
 
     Raises `identity-unavailable` when a consent cannot be looked up, `audit-unavailable` when a quota cannot.
     """
     headers = question.headers
-    key, service = snapshot.key(signed.key.kid), snapshot.service(headers.service)
+    key, service = snapshot.key(kid), snapshot.service(headers.service)
     rights = snapshot.rights(headers.consumer, headers.service)
     used_up = await quotas.find(rights, question.subject)
     # Nobody is asked about the consent of a request that is refused before.
@@ -49,7 +48,7 @@ async def gather_facts(
         consumer_active=snapshot.is_active(headers.consumer),
         # Nobody has suspended a provider that was never registered: then there is no such service.
         provider_active=service is None or snapshot.is_active(headers.service.subsystem),
-        key_active=active_key(snapshot, signed.key.kid, owner=str(headers.consumer), now=now) is not None,
+        key_active=active_key(snapshot, kid, owner=str(headers.consumer), now=now) is not None,
         key_valid_until=0.0 if key is None else key.valid_until,
         service=service,
         purpose_known=snapshot.purpose(headers.purpose) is not None,

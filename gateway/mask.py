@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchange.call import FULL
-from exchange.record import SUBJECT, Disclosure, Record, present
+from exchange.record import SUBJECT, Disclosure, Statement, present
 from gateway.model import Permit
 
 NOT_ANSWERED = "provider-failed"
@@ -33,7 +33,7 @@ class Shown:
         return sorted(d.name for d in self.disclosures if d.form == form)
 
 
-def keep_permitted(record: Record, permit: Permit) -> Shown:
+def keep_permitted(record: Statement, permit: Permit) -> Shown:
     """Keep the subject and exactly the forms that the permit names; a permitted name that is missing is withheld openly."""
 
     def keep(disclosure: Disclosure) -> bool:

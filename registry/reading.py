@@ -19,6 +19,7 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from registry.model import (
     AccessRight,
+    EventForm,
     Gateway,
     KeyEntry,
     Kind,
@@ -104,7 +105,18 @@ _Parsed = _Believed | _Parties | _Doors | Mapping[str, Purpose] | _Catalogue
 class Snapshot:
     """配置快照. What the registry said at one moment, verified; look-ups answer from memory, and the unknown is None or empty."""
 
-    __slots__ = ("_believed", "_doors", "_keys", "_manifest", "_parties", "_purposes", "_rights", "_services", "right_count")
+    __slots__ = (
+        "_believed",
+        "_doors",
+        "_keys",
+        "_manifest",
+        "_parties",
+        "_purposes",
+        "_pushed",
+        "_rights",
+        "_services",
+        "right_count",
+    )
 
     def __init__(self, manifest: Manifest, parsed: Mapping[str, _Parsed]) -> None:
         """Put the parsed parts together. Raises `registry-stale` if one that must be there is missing."""
@@ -124,6 +136,7 @@ class Snapshot:
             for right in self._admitted(catalogue):
                 rights.setdefault((right.consumer, right.service), []).append(right)
         self._rights = {place: tuple(found) for place, found in rights.items()}
+        self._pushed = [right for found in rights.values() for right in found if right.events is not EventForm.NONE]
         self.right_count = sum(map(len, self._rights.values()))
 
     def renewed(self, manifest: Manifest) -> Snapshot:
@@ -235,6 +248,10 @@ class Snapshot:
     def rights(self, consumer: SubsystemId | str, service: ServiceId | str) -> tuple[AccessRight, ...]:
         """The rights of a consumer on a service that are not revoked, in no order that matters; their dates are not looked at."""
         return self._rights.get((str(consumer), str(service)), ())
+
+    def rights_to_events(self, service: ServiceId | str) -> list[AccessRight]:
+        """The rights of whichever consumers by which a service's events are pushed; their dates are not looked at."""
+        return [right for right in self._pushed if right.service == str(service)]
 
 
 class SnapshotReader:

@@ -1,8 +1,9 @@
 """Who may say and hear what on the bus: one NKey user per process kind, with the least permission.
 
-A user that may publish on a subject cannot thereby read it, and nobody but its owner may read an inbox. No user may
-speak to JetStream's own API, and none is allowed to answer on whatever subject a message names (`allow_responses`),
-because that would lift the limits of its publish list.
+A user that may publish on a subject cannot thereby read it, and nobody but its owner may read an inbox. The deliverer
+alone speaks to JetStream's own API, about streams and consumers and nothing else: the streams are its to make. None is
+allowed to answer on whatever subject a message names (`allow_responses`), because that would lift the limits of its
+publish list.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import nkeys
 
 from departments.client import DEPARTMENTS
-from deploy.home import INSTANCE
+from deploy.home import DELIVERER, INSTANCE
 from deploy.process import write_private
 from exchange.identifiers import MemberId
 from exchange.subjects import (
@@ -24,6 +25,7 @@ from exchange.subjects import (
     KEYS_CHANGED,
     PREFIX,
     SNAPSHOT_CHANGED,
+    events_of_member,
     reply_inbox,
     requests_of_member,
 )
@@ -63,9 +65,22 @@ def gateway(number: int) -> NatsPermission:
 
 
 def department(member: str, instance: str = INSTANCE) -> NatsPermission:
-    """Hear requests to this member only, and answer gateways."""
-    requests = requests_of_member(MemberId(instance, MEMBER_CLASS, member))
-    return _permission(member, publish=("_INBOX.gateway.>",), subscribe=(requests, ANNOUNCEMENTS))
+    """Hear requests to this member only, answer gateways, and say this member's events."""
+    identifier = MemberId(instance, MEMBER_CLASS, member)
+    requests, events = requests_of_member(identifier), events_of_member(identifier)
+    return _permission(member, publish=("_INBOX.gateway.>", events), subscribe=(requests, ANNOUNCEMENTS))
+
+
+def deliverer() -> NatsPermission:
+    """Keep the streams and read them; it can say no event itself, nor hear one but through a stream."""
+    streams = ("CREATE", "DELETE", "INFO")
+    consumers = ("CREATE.*.>", "DELETE.*.*", "INFO.*.*")
+    publish = (
+        *(f"$JS.API.STREAM.{verb}.*" for verb in streams),
+        *(f"$JS.API.CONSUMER.{verb}" for verb in consumers),
+        "$JS.FC.>",
+    )
+    return _permission(DELIVERER, publish=publish, subscribe=(ANNOUNCEMENTS,))
 
 
 def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> NatsPermission:
@@ -78,6 +93,7 @@ def permissions_of(instance: str, newcomers: Iterable[str] = ()) -> tuple[NatsPe
     return (
         *(gateway(number) for number in GATEWAYS),
         *(department(member, instance) for member in (*DEPARTMENTS, *newcomers)),
+        deliverer(),
         _permission("identity", publish=(KEYS_CHANGED, CONSENT_CHANGED)),
         _permission("registry", publish=(SNAPSHOT_CHANGED,), subscribe=(KEYS_CHANGED,)),
         _permission("integrator", publish=(CHECKPOINT_PUBLISHED,)),
