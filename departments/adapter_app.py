@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry
 
 from departments.adapter import Adapter
 from departments.adapter_config import AdapterSettings
-from departments.adapting.address import AddressRules
 from departments.adapting.back_end import BackEndSystem
 from departments.adapting.model import Declaration
 from departments.adapting.reading import Allowances, load_declaration
 from departments.registers import PostgresRegisters
 from departments.running import Running, ServedRegisters
 from departments.service_form import MEMBER_CLASS
+from exchange.address import AddressRules
 from exchange.identifiers import parse_service_id
 from exchange.log import configure_logging, get_logger
 from exchange.subjects import request_subject

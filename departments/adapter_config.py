@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from departments.adapting.address import parse_networks
-from departments.adapting.model import Network
 from departments.config import Settings
+from exchange.address import Network, parse_networks
 
 
 class AdapterSettings(Settings):

@@ -14,9 +14,7 @@ from typing import Any, Final
 
 import httpx2
 
-from departments.adapting.address import AddressRules
 from departments.adapting.answers import BackEndAnswer, failed
-from departments.adapting.breaker import Breaker, Ticket
 from departments.adapting.model import (
     Authentication,
     AuthenticationKind,
@@ -25,7 +23,9 @@ from departments.adapting.model import (
     TimeLimits,
 )
 from departments.adapting.template import fill_body, fill_encoded, fill_query
-from departments.adapting.transport import (
+from exchange.address import AddressRules
+from exchange.breaker import Breaker, Ticket
+from exchange.pinned_transport import (
     AddressRefused,
     NotReachable,
     PinnedTransport,

@@ -10,11 +10,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from departments.adapting.address import parse_pin
 from departments.adapting.model import Found, Unknown, ValueType
 from departments.adapting.pointer import Pointer, parse_pointer
 from departments.adapting.template import Template, parse_path, parse_template
 from departments.model import Classification, MaskRule, SubjectKind
+from exchange.address import parse_pin
 from exchange.identifiers import SEGMENT_PATTERN
 
 Parsed = TypeVar("Parsed")

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from departments.adapting.date_format import DateFormat
 from departments.adapting.pointer import Pointer
 from departments.adapting.template import Template
 from departments.model import DataSet
 from departments.service_form import Sharing
-
-Network: TypeAlias = IPv4Network | IPv6Network
+from exchange.address import Network, OutboundUrl
 
 
 class ValueType(StrEnum):
@@ -140,31 +138,10 @@ class Authentication:
 
 
 @dataclass(frozen=True, slots=True)
-class BackEndUrl:
-    """后端地址. Scheme, host (without brackets), port and path prefix, all of them pinned."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @property
-    def is_address(self) -> bool:
-        """Whether the host is an address, which nothing resolves."""
-        return ":" in self.host or self.host.rpartition(".")[2].isdigit()
-
-    @property
-    def authority(self) -> str:
-        """What the Host header says."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class BackEnd:
     """后端系统. Where an existing system answers, and on which terms."""
 
-    url: BackEndUrl
+    url: OutboundUrl
     pins: tuple[Network, ...]
     ca_file: Path | None
     limits: TimeLimits

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from departments.adapting.address import AddressRules, parse_base_url, parse_pin
 from departments.adapting.document import MAX_BYTES, Place, Text, read_document
 from departments.adapting.expression import FUNCTIONS, WORDS, ExpressionFault
 from departments.adapting.expression_meaning import understand
@@ -35,10 +34,8 @@ from departments.adapting.model import (
     Authentication,
     AuthenticationKind,
     BackEnd,
-    BackEndUrl,
     CallTemplate,
     Declaration,
-    Network,
     TimeLimits,
     ValueType,
 )
@@ -46,6 +43,7 @@ from departments.adapting.reading_answer import ReadNames, read_answer_rules
 from departments.adapting.template import body_names_subject, body_template, member_names, names_subject
 from departments.model import DataItem, DataSet, Fact, MaskRule
 from departments.service_form import Sharing
+from exchange.address import AddressRules, Network, OutboundUrl, parse_base_url, parse_pin
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 
@@ -141,7 +139,7 @@ class _Reader:
             self._faults.add(place.line, place.path, "certificates are for https only")
         return BackEnd(url, form.addresses, self._file(form.ca_file), limits, form.max_answer_bytes, shown)
 
-    def _base_url(self, place: Place) -> BackEndUrl | None:
+    def _base_url(self, place: Place) -> OutboundUrl | None:
         """Read from the tree, so that it is judged even where another part of the back end is wrong."""
         written = place.child("base_url")
         if written is None or not isinstance(written.node, Text):
@@ -152,7 +150,7 @@ class _Reader:
             self._faults.add(written.line, written.path, str(error))
             return None
 
-    def _check_addresses(self, place: Place, url: BackEndUrl | None) -> None:
+    def _check_addresses(self, place: Place, url: OutboundUrl | None) -> None:
         """Whether the pinned networks may be pinned here, and hold the host if that is an address."""
         listed = place.child("addresses")
         pins = [(where, network) for where in listed.elements() if (network := _pin(where))] if listed else []

@@ -15,13 +15,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from departments.adapter import Adapter
-from departments.adapting.address import AddressRules
 from departments.adapting.back_end import BackEndSystem
 from departments.client import Allowances, Declaration, load_declaration, service_form
 from departments.provider import Provider
 from departments.record_key import RecordKey
 from departments.registers import PostgresRegisters
 from deploy.postgres.roles import Database, Role, admit_owner
+from exchange.address import AddressRules
 from exchange.batch import StandingConnection
 from exchange.call import ProviderCall, encode_call, sign_call
 from exchange.clock import ManualClock

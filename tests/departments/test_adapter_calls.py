@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from departments.adapting.address import AddressRules
 from departments.adapting.back_end import MAX_SECRET_BYTES, BackEndSystem
+from exchange.address import AddressRules
 from exchange.problem import Problem
 from tests.support.back_ends import HOST, SUBJECT, Visit, asking, declared, serving, well
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from departments.adapting.breaker import LEAST_CALLS
+from exchange.breaker import LEAST_CALLS
 from exchange.problem import Problem
 from tests.support.back_ends import NAME, RECORD, SUBJECT, Behave, Visit, asking, declared, resolving, serving, well
 from tests.support.waiting import until_async

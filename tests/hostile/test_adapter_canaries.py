@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from departments.adapting.address import AddressRules
-from departments.adapting.model import Network
-from departments.adapting.transport import resolve_by_system
 from departments.client import Declaration
+from exchange.address import AddressRules, Network
+from exchange.pinned_transport import resolve_by_system
 from exchange.problem import Problem
 from tests.support.back_ends import (
     HOST,

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry
 
 from departments.adapter import Adapter
-from departments.adapting.address import AddressRules
 from departments.adapting.back_end import BackEndSystem
 from departments.adapting.reading import Allowances, read_declaration
-from departments.adapting.transport import Resolve
 from departments.client import Declaration
 from departments.provider import AccessRow
+from exchange.address import AddressRules
+from exchange.pinned_transport import Resolve
 
 HOST = "back-end.test"
 SUBJECT = "341503198803051023"

@@ -17,8 +17,7 @@ from typing import TypeAlias
 
 import httpx2
 
-from departments.adapting.address import AddressRules
-from departments.adapting.model import BackEndUrl
+from exchange.address import AddressRules, OutboundUrl
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """(host, port) to every address that the host has now. Raises OSError."""
@@ -63,7 +62,7 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(
-        self, url: BackEndUrl, rules: AddressRules, resolve: Resolve, tls: ssl.SSLContext | None, *, connections: int
+        self, url: OutboundUrl, rules: AddressRules, resolve: Resolve, tls: ssl.SSLContext | None, *, connections: int
     ) -> None:
         """`connections` are open at most; `tls` is for https."""
         self._url, self._rules, self._resolve, self._tls = url, rules, resolve, tls

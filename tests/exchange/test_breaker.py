@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from departments.adapting.breaker import LEAST_CALLS, OPEN_SECONDS, WINDOW_SECONDS, Breaker, Ticket
+from exchange.breaker import LEAST_CALLS, OPEN_SECONDS, WINDOW_SECONDS, Breaker, Ticket
 
 
 def call(breaker: Breaker, now: float, *, succeeded: bool | None) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
 
-from departments.adapting.model import BackEndUrl, Network
+Network: TypeAlias = IPv4Network | IPv6Network
 
 MAX_URL = 512
 WIDEST_V4, WIDEST_V6 = 16, 48
@@ -38,6 +38,27 @@ NEVER: Final[tuple[Network, ...]] = tuple(
         ),
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundUrl:
+    """外部地址. Scheme, host (without brackets), port and path prefix, all of them pinned."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an address, which nothing resolves."""
+        return ":" in self.host or self.host.rpartition(".")[2].isdigit()
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +88,7 @@ class AddressRules:
         return None if any(parsed in network for network in self.pins) else "an address outside the pinned ranges"
 
 
-def parse_base_url(text: str, *, allow_http: bool) -> BackEndUrl:
+def parse_base_url(text: str, *, allow_http: bool) -> OutboundUrl:
     """The parts of a base URL in its only spelling. Raises ValueError saying what is wrong and what would be right."""
     found = _URL.fullmatch(text) if len(text) <= MAX_URL and text.isascii() and text.isprintable() else None
     if found is None or "@" in (found["host"] or "") or "@" in (found["port"] or ""):
@@ -80,7 +101,7 @@ def parse_base_url(text: str, *, allow_http: bool) -> BackEndUrl:
     if not _PATH.fullmatch(path) or _DOTS.search(path):
         raise ValueError("its path is not of segments of A-Z a-z 0-9 . _ ~ - alone")
     default = 443 if found["scheme"] == "https" else 80
-    return BackEndUrl(found["scheme"], _host(found["host"]), _port(found["port"], default), path)
+    return OutboundUrl(found["scheme"], _host(found["host"]), _port(found["port"], default), path)
 
 
 def _port(text: str | None, default: int) -> int:

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from departments.adapter_config import AdapterSettings
-from departments.adapting.address import AddressRules, parse_base_url, parse_networks, parse_pin
-from departments.adapting.model import Network
+from exchange.address import AddressRules, Network, parse_base_url, parse_networks, parse_pin
 
 pytestmark = pytest.mark.invariant("I-41")
 
