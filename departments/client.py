@@ -8,6 +8,7 @@ from departments.adapting.faults import Fault, Faults
 from departments.adapting.model import Declaration
 from departments.adapting.reading import Allowances, load_declaration
 from departments.declarations import DEPARTMENTS
+from departments.event_door import EventDoor
 from departments.joint_masks import FLOOR, Knowledge, candidates
 from departments.loading import is_loaded, load
 from departments.mask import IdProfile, apply_mask
@@ -23,6 +24,7 @@ __all__ = [
     "DataItem",
     "DataSet",
     "Declaration",
+    "EventDoor",
     "Fact",
     "Fault",
     "Faults",

@@ -28,7 +28,7 @@ def provider_subsystems(instance: str = INSTANCE) -> dict[str, str]:
 
 def key_owners(instance: str = INSTANCE) -> dict[str, str]:
     """File stem of each signing key to the owner it is registered for."""
-    gateways = {gateway: gateway for gateway in GATEWAYS}
+    gateways = {gateway: gateway for gateway in (*GATEWAYS, DELIVERER)}
     consumers = {"transfer": translated(CONSUMER, instance), "bank": translated(BANK, instance)}
     return provider_subsystems(instance) | gateways | consumers | {"registry": "registry"}
 
@@ -95,6 +95,7 @@ class Home:
             _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
         if not (self.secrets / "epoch-keys.json").exists():
             EpochKeys.generate().save(self.secrets / "epoch-keys.json")
+        _make_text(self.secrets / f"{DELIVERER}.token.key", secrets.token_hex(32))
         _make_text(self.secrets / "outway.token", secrets.token_urlsafe(32))
         self.trust.mkdir(parents=True, exist_ok=True)
         for name in ("registry", "identity", CHECKER):

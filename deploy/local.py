@@ -16,7 +16,7 @@ from pathlib import Path
 
 from departments.client import DEPARTMENTS, Cast, cast
 from deploy import bootstrap
-from deploy.home import CONSUMER, GATEWAYS, INSTANCE, SANDBOX, Home, translated
+from deploy.home import CONSUMER, DELIVERER, GATEWAYS, INSTANCE, SANDBOX, Home, translated
 from deploy.joining import Newcomers, newcomers_of
 from deploy.nats.users import load_users, permissions_of
 from deploy.postgres.roles import DATABASE, Database, department_schema, prepare_database
@@ -29,7 +29,7 @@ from exchange.migrate import migrate
 PEOPLE, SEED = 1000, 20260417
 FIRST_PORT = 8640
 ROOT = Path(__file__).resolve().parent.parent
-HTTP_COMPONENTS = ("identity", "registry", "audit", "integrator", *GATEWAYS, *DEPARTMENTS, "outway")
+HTTP_COMPONENTS = ("identity", "registry", "audit", "integrator", *GATEWAYS, *DEPARTMENTS, "outway", DELIVERER)
 
 
 @dataclass(slots=True)
@@ -151,7 +151,11 @@ class LocalExchange:
             [component("registry", "registry.app", self._registry), component("audit", "audit.app", self._audit)],
             [Step("rights", self._post_rights)],
             [Step("addresses", self._leave_word)],
-            [*departments, *gateways, component("outway", "gateway.outway_app", self._outway)],
+            [
+                *(*departments, *gateways),
+                component("outway", "gateway.outway_app", self._outway),
+                component(DELIVERER, "gateway.delivery.app", self._deliverer),
+            ],
         ]
 
     # Steps
@@ -160,6 +164,7 @@ class LocalExchange:
         database = prepare_database(self.postgres.superuser_url, self.home.secrets)
         for package in ("audit", "identity", "registry"):
             migrate(package, database.url(f"yitong_{package}"), package)
+        migrate("gateway.delivery", database.url("yitong_deliverer"), "delivery")
         for member in DEPARTMENTS:
             schema = department_schema(member)
             migrate(f"departments.{schema}", database.url(f"yitong_{schema}"), schema)
@@ -276,6 +281,22 @@ class LocalExchange:
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(gateway)),
             "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
+        }
+
+    def _deliverer(self) -> dict[str, str]:
+        return {
+            **self._database("yitong_deliverer"),
+            **self._bus(DELIVERER),
+            **self._anchor(),
+            **self._tokens(),
+            "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(DELIVERER)),
+            "YITONG_TOKEN_KEY_FILE": str(self.home.secrets / f"{DELIVERER}.token.key"),
+            "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
+            "YITONG_IDENTITY_URL": self.addresses.url("identity"),
+            # Subscribers' systems run on this machine too.
+            "YITONG_WEBHOOK_NETWORKS": "127.0.0.0/8",
+            "YITONG_WEBHOOK_ALLOW_LOOPBACK": "true",
+            "YITONG_WEBHOOK_ALLOW_HTTP": "true",
         }
 
     def _outway(self) -> dict[str, str]:

@@ -11,10 +11,12 @@ from pathlib import Path
 import httpx2
 
 from audit.client import AuditClient
-from deploy.home import CONSUMER, Home, key_owners
+from departments.client import EventDoor
+from deploy.home import CONSUMER, DELIVERER, Home, key_owners, provider_subsystems
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey, VerifyKey
 from gateway.client import Consumer
+from gateway.subscriber import Subscriber
 from identity.client import IdentityClient
 from registry.client import SnapshotSource
 
@@ -56,6 +58,15 @@ class Session:
     def consumer(self, name: str = CONSUMER, *, gateways: list[str] | None = None, key: SigningKey | None = None) -> Consumer:
         """The client of a consuming system."""
         return Consumer(gateways or self.gateways, name, key or self.key(name), self.trust, self.http, clock=self.clock)
+
+    def subscriber(self, name: str) -> Subscriber:
+        """The client of a system that is told of events."""
+        return Subscriber(self.urls[DELIVERER], name, self.key(name), self.trust, self.http, clock=self.clock)
+
+    def department(self, member: str) -> EventDoor:
+        """A department's own system, at the department's process."""
+        system = provider_subsystems(self.home.instance)[member]
+        return EventDoor(self.urls[member], system, self.key(system), self.http, self.clock)
 
     async def token(self, account: str) -> str:
         """An access token of a development account, logged in once."""

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -26,6 +26,7 @@ from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
+from gateway.trust import Trust
 from registry.client import Snapshot, SnapshotSource
 
 MAX_ANSWER_BYTES = 16_777_216
@@ -34,14 +35,6 @@ SD_JWT = "application/sd-jwt"
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 _Answer = TypeVar("_Answer")
-
-
-class Trust(Protocol):
-    """Where a consumer finds the keys it believes: a `SnapshotSource` is one."""
-
-    def current(self) -> Snapshot:
-        """The newest valid snapshot. Raises `registry-stale`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,55 @@ class Settings(BaseSettings):
     """debug | info | warning | error."""
 
 
+class DelivererSettings(BaseSettings):
+    """What the process that delivers events must be told; secrets are paths of files."""
+
+    model_config = SettingsConfigDict(env_prefix="YITONG_", frozen=True, extra="ignore")
+
+    gateway_id: str = "deliverer"
+    """Name under which it is registered as a gateway."""
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: int
+    """Port it listens on."""
+    database_url: str
+    """PostgreSQL as role yitong_deliverer, without password: subscriptions, events, and the log's release function."""
+    database_password_file: Path | None = None
+    """File with the role's password."""
+    nats_url: str
+    """NATS server."""
+    nats_seed_file: Path | None = None
+    """File with the NKey seed."""
+    stream_replicas: int = 1
+    """Copies of each stream: 3 in a cluster."""
+    signing_key_file: Path
+    """PKCS#8 PEM of the deliverer's key."""
+    token_key_file: Path
+    """32 bytes, hex: keys the tokens of people on lists, and the references to subjects."""
+    epoch_keys_file: Path
+    """The keys of search tokens and request digests (`audit.client.EpochKeys`)."""
+    registry_url: str
+    """Where snapshots come from."""
+    registry_key_file: Path
+    """The registry's public JWK: the one anchor of trust."""
+    identity_url: str
+    """Where consent grants are fetched."""
+    oidc_issuer: str
+    """Who issues the operators' access tokens."""
+    oidc_audience: str = "yitong"
+    """Whom those tokens are for."""
+    oidc_jwks_url: str
+    """Where the issuer's keys are."""
+    webhook_networks: str = ""
+    """Networks that subscribers' addresses may lie in, separated by commas; without any nothing is sent unasked."""
+    webhook_allow_loopback: bool = False
+    """Whether an address may be this machine: for development only."""
+    webhook_allow_http: bool = False
+    """Whether an address may be without TLS: for development only."""
+    log_level: str = "info"
+    """debug | info | warning | error."""
+
+
 class OutwaySettings(BaseSettings):
     """What an outway must be told."""
 

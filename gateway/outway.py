@@ -18,8 +18,9 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from exchange.question import ALL, Headers, Question, parse_headers, parse_questions, parse_service_path
 from gateway.answer_headers import EXCHANGE_ID, REQUEST_HASH, answer_headers, new_request_id
-from gateway.client import Batch, Fetched, Trust, Wanted
+from gateway.client import Batch, Fetched, Wanted
 from gateway.local_systems import Connection, LocalSystem, LocalSystems
+from gateway.trust import Trust
 from registry.client import Snapshot
 
 log = get_logger(__name__)

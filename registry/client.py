@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx2
 
 from exchange.clock import Clock
+from exchange.wire import Credential, Machine, Wire
 from registry.applications.calls import ApplicationCalls
 from registry.catalogue.calls import CatalogueCalls
 from registry.catalogue.propose import Proposal, propose_from_openapi
@@ -38,7 +39,6 @@ from registry.model import (
 from registry.reading import Snapshot, SnapshotReader
 from registry.rights import parse_right, right_id, sign_right
 from registry.source import SnapshotSource
-from registry.wire import Credential, Machine, Wire
 
 __all__ = [
     "FULL",

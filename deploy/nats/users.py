@@ -74,7 +74,7 @@ def department(member: str, instance: str = INSTANCE) -> NatsPermission:
 def deliverer() -> NatsPermission:
     """Keep the streams and read them; it can say no event itself, nor hear one but through a stream."""
     streams = ("CREATE", "DELETE", "INFO")
-    consumers = ("CREATE.*.>", "DELETE.*.*", "INFO.*.*")
+    consumers = ("CREATE.*", "CREATE.*.>", "DELETE.*.*", "INFO.*.*")
     publish = (
         *(f"$JS.API.STREAM.{verb}.*" for verb in streams),
         *(f"$JS.API.CONSUMER.{verb}" for verb in consumers),

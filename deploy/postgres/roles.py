@@ -52,6 +52,7 @@ ROLES: tuple[Role, ...] = (
     Role("yitong_gateway", "audit", is_owner=False, statement_ms=2_000, lock_ms=1_000, idle_in_transaction_ms=1_000),
     Role("yitong_identity", "identity"),
     Role("yitong_registry", "registry"),
+    Role("yitong_deliverer", "delivery"),
     *(Role(f"yitong_{schema}", schema) for schema in DEPARTMENT_SCHEMAS),
 )
 

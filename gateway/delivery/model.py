@@ -33,6 +33,7 @@ class Subscription:
 
     `everybody` is only for full deliveries, by a right of their own; otherwise only the people on the subscriber's list.
     `sequence` and `hash` are those of the last number given, `acknowledged` the last that the subscriber has for good.
+    `failures` and `refusals` count the tries of the next number at a webhook: all that failed, and those it refused.
     Times in unix milliseconds.
     """
 
@@ -53,6 +54,7 @@ class Subscription:
     hash: str
     acknowledged: int
     failures: int
+    refusals: int
     next_try_at: int
 
 

@@ -19,7 +19,7 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 _COLUMNS: Final = (
     "id, consumer, service, types, purpose, form, everybody, officer, case_number, webhook, kid, base, signature, made_at,"
-    " ended_at, sequence, hash, acknowledged, failures, next_try_at"
+    " ended_at, sequence, hash, acknowledged, failures, refusals, next_try_at"
 )
 # Locked in the order of their ids, so that two who number never wait for each other.
 _MATCH: Final = """
@@ -33,6 +33,8 @@ LEFT JOIN person p ON p.subscription = s.id AND p.token = e.token
 WHERE s.everybody OR p.token IS NOT NULL
 ORDER BY position, s.id
 """
+_FRESH: Final = "failures = 0, refusals = 0, next_try_at = 0"
+"""The next number has not been tried."""
 _ITEMS: Final = """
 SELECT i.sub_seq, i.sub_prev, i.event_id, i.consent, e.event
 FROM item i LEFT JOIN event e ON e.member = i.member AND e.sequence = i.sequence
@@ -157,7 +159,16 @@ def _subscription(row: asyncpg.Record) -> Subscription:
         hash=row["hash"],
         acknowledged=row["acknowledged"],
         failures=row["failures"],
+        refusals=row["refusals"],
         next_try_at=row["next_try_at"],
+    )
+
+
+async def renew(pool: Pool, identifier: str, evidence: Evidence) -> None:
+    """Replace the signature on which a subscription rests."""
+    await pool.execute(
+        "UPDATE subscription SET kid = $2, base = $3, signature = $4 WHERE id = $1",
+        *(identifier, evidence.kid, evidence.base, evidence.signature),
     )
 
 
@@ -185,17 +196,18 @@ async def count_transmission(pool: Pool, subscription: str) -> int:
 async def acknowledge(pool: Pool, subscription: str, cursor: int) -> int:
     """The subscriber has everything up to `cursor` for good; the last number that is acknowledged now."""
     found: int | None = await pool.fetchval(
-        "UPDATE subscription SET acknowledged = greatest(acknowledged, least($2, sequence)), failures = 0, next_try_at = 0"
+        f"UPDATE subscription SET acknowledged = greatest(acknowledged, least($2, sequence)), {_FRESH}"  # noqa: S608 - fixed
         " WHERE id = $1 RETURNING acknowledged",
         *(subscription, cursor),
     )
     return found or 0
 
 
-async def postpone(pool: Pool, subscription: str, *, failures: int, next_try_at: int) -> None:
+async def postpone(pool: Pool, subscription: str, *, failures: int, refusals: int, next_try_at: int) -> None:
     """The subscriber's address did not take the next number; try again then."""
     await pool.execute(
-        "UPDATE subscription SET failures = $2, next_try_at = $3 WHERE id = $1", subscription, failures, next_try_at
+        "UPDATE subscription SET failures = $2, refusals = $3, next_try_at = $4 WHERE id = $1",
+        *(subscription, failures, refusals, next_try_at),
     )
 
 
@@ -209,7 +221,7 @@ async def bury(pool: Pool, subscription: str, sequence: int, *, tries: int, reas
             *(subscription, sequence, tries, reason, at_ms),
         )
         await connection.execute(
-            "UPDATE subscription SET acknowledged = greatest(acknowledged, $2), failures = 0, next_try_at = 0 WHERE id = $1",
+            f"UPDATE subscription SET acknowledged = greatest(acknowledged, $2), {_FRESH} WHERE id = $1",  # noqa: S608 - fixed
             *(subscription, sequence),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from registry.wire import Credential, Wire
+from exchange.wire import Credential, Wire
 
 
 class CatalogueCalls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.wire import Credential, Wire
+from exchange.wire import Credential, Wire
 
 
 class DeadlineCalls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry.wire import Credential, Wire
+from exchange.wire import Credential, Wire
 
 
 class IncidentCalls:

@@ -50,6 +50,7 @@ CREATE TABLE subscription (
     acknowledged  bigint NOT NULL DEFAULT 0 CHECK (acknowledged BETWEEN 0 AND sequence),
     transmissions bigint NOT NULL DEFAULT 0,
     failures      int NOT NULL DEFAULT 0,
+    refusals      int NOT NULL DEFAULT 0,
     next_try_at   bigint NOT NULL DEFAULT 0,
     CHECK (form = 'full' OR NOT everybody)
 )

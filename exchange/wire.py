@@ -1,4 +1,4 @@
-"""How a client's call reaches the registry: with a person's token, or signed by a subsystem."""
+"""How a client's call reaches a control plane: with a person's token, or signed by a subsystem."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Credential = str | Machine
 
 
 class Wire:
-    """登记通道. Raises Problem as the registry answered, `registry-stale` where it cannot be reached."""
+    """调用通道. Raises Problem as it was answered, or with the code `away` where nobody can be reached."""
 
-    def __init__(self, url: str, http: httpx2.AsyncClient, clock: Clock | None = None) -> None:
-        """`url` is the registry's base URL."""
-        self._url, self._http, self._clock = url.rstrip("/"), http, clock or SystemClock()
+    def __init__(self, url: str, http: httpx2.AsyncClient, clock: Clock | None = None, *, away: str = "registry-stale") -> None:
+        """`url` is a base URL."""
+        self._url, self._http, self._clock, self._away = url.rstrip("/"), http, clock or SystemClock(), away
 
     async def get(self, who: Credential, path: str, **query: object) -> dict[str, Any]:
         """Read; members of the query that are None are left out."""
@@ -55,6 +55,7 @@ class Wire:
         query: Mapping[str, str] | None = None,
         revision: int | None = None,
         once: str | None = None,
+        seconds: float = _TIMEOUT_SECONDS,
     ) -> dict[str, Any]:
         """Make a call. `path` is percent-encoded already; `revision` goes as If-Match, `once` as Idempotency-Key."""
         content = b"" if body is None else canonical(dict(body))
@@ -68,9 +69,9 @@ class Wire:
         headers = self._authorized(who, method, path, target, headers, content)
         try:
             url = f"{self._url}{path}?{target}" if target else self._url + path
-            answer = await self._http.request(method, url, headers=headers, content=content, timeout=_TIMEOUT_SECONDS)
+            answer = await self._http.request(method, url, headers=headers, content=content, timeout=seconds)
         except httpx2.HTTPError as error:
-            raise Problem("registry-stale", reason=f"the registry cannot be reached: {type(error).__name__}") from None
+            raise Problem(self._away, reason=f"cannot be reached: {type(error).__name__}") from None
         return _read(answer)
 
     def _authorized(
