@@ -24,6 +24,7 @@ from exchange.subjects import (
     KEYS_CHANGED,
     PREFIX,
     SNAPSHOT_CHANGED,
+    events_of_member,
     reply_inbox,
     requests_of_member,
 )
@@ -63,9 +64,13 @@ def gateway(number: int) -> NatsPermission:
 
 
 def department(member: str, instance: str = INSTANCE) -> NatsPermission:
-    """Hear requests to this member only, and answer gateways."""
-    requests = requests_of_member(MemberId(instance, MEMBER_CLASS, member))
-    return _permission(member, publish=("_INBOX.gateway.>",), subscribe=(requests, ANNOUNCEMENTS))
+    """Hear requests to this member only, answer gateways, and say this member's own events; hear nobody's."""
+    of_member = MemberId(instance, MEMBER_CLASS, member)
+    return _permission(
+        member,
+        publish=("_INBOX.gateway.>", events_of_member(of_member)),
+        subscribe=(requests_of_member(of_member), ANNOUNCEMENTS),
+    )
 
 
 def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> NatsPermission:
