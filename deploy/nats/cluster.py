@@ -26,7 +26,8 @@ class NatsCluster:
     """Three nats-servers below `directory`.
 
     A member that lost its store is started with an empty one under its own name and is told everything by the other two. Do that
-    only when these run and are both current: with an empty member a majority can be made that never saw what was acknowledged.
+    only when these run and are both current: an empty member and one that lags are two of three, and neither has what was
+    acknowledged since. What a cluster loses nevertheless comes again from the publishers' outboxes.
     """
 
     name = "nats"
