@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -67,9 +68,10 @@ class Relay:
     async def _publish(self, events: Sequence[Kept]) -> Step:
         """Sent one after the other without waiting: the bus takes them in this order, or none after the first that it refuses."""
         answers = await asyncio.gather(*(asyncio.create_task(self._send(event)) for event in events))
+        self._tell_failures(answers)
         taken = 0
         for event, last in zip(events, answers, strict=True):
-            if last is None or last < event.sequence:
+            if isinstance(last, str) or last < event.sequence:
                 break
             taken += 1
         if taken:
@@ -78,14 +80,14 @@ class Relay:
         if taken == len(events):
             return Step(taken)
         last = answers[taken]
-        if last is None or last + 1 >= events[taken].sequence:
+        if isinstance(last, str) or last + 1 >= events[taken].sequence:
             return Step(taken)
         log.warning("bus-has-lost-events", stream=self.name, last=last, said=events[taken].sequence - 1)
         self._next = last + 1
         return Step(taken, went_back=True)
 
-    async def _send(self, event: Kept) -> int | None:
-        """The last number that the stream has after this, as far as it says so; None if it says nothing."""
+    async def _send(self, event: Kept) -> int | str:
+        """The last number that the stream has after this, as far as it says so; if it says nothing, why."""
         headers = {"Nats-Msg-Id": event.event_id, "Nats-Expected-Last-Sequence": str(event.sequence - 1)}
         try:
             acknowledged = await self.stream.publish(
@@ -97,13 +99,15 @@ class Relay:
             )
         except APIError as refused:
             found = _NUMBER.search(refused.description or "") if refused.err_code == _WRONG_LAST else None
-            if found is None:
-                log.warning("event-not-taken", stream=self.name, code=refused.err_code)
-            return None if found is None else int(found[1])
+            return f"refused with {refused.err_code}" if found is None else int(found[1])
         except (NatsError, TimeoutError, OSError) as error:
-            log.warning("bus-not-reached", stream=self.name, error=type(error).__name__)
-            return None
+            return type(error).__name__
         return acknowledged.seq
+
+    def _tell_failures(self, answers: Sequence[int | str]) -> None:
+        # One line a round: a batch fails as a whole while nobody leads its stream, and would fill the disk with its complaints.
+        for reason, count in Counter(answer for answer in answers if isinstance(answer, str)).items():
+            log.warning("events-not-taken", stream=self.name, reason=reason, events=count)
 
     async def _mark(self, first: int, last: int) -> None:
         async with self.pool.acquire() as connection:

@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 
-from deploy.nats.config import server_config
+from deploy.nats.config import Seat, server_config
 from deploy.nats.users import NatsUser
 from deploy.postgres.sql import fetch_value
 from deploy.process import (
@@ -253,12 +253,16 @@ class NatsServer:
 
     name = "nats"
 
-    def __init__(self, directory: Path, users: Sequence[NatsUser], port: int | None = None) -> None:
-        """Prepare only. With a `port` the server listens there or does not start; without one it picks a free one."""
+    def __init__(self, directory: Path, users: Sequence[NatsUser], port: int | None = None, seat: Seat | None = None) -> None:
+        """Prepare only. With a `port` the server listens there or does not start; without one it picks a free one.
+
+        One with a `seat` is a member of a cluster, and always one of ours.
+        """
         self.directory = directory.resolve()
         self.port = port
         self._users = tuple(users)
-        self._external = os.environ.get("YITONG_NATS_URL", "")
+        self._seat = seat
+        self._external = "" if seat else os.environ.get("YITONG_NATS_URL", "")
         self._child: Child | None = None
 
     @property
@@ -279,6 +283,21 @@ class NatsServer:
     def log(self) -> Path:
         """The server's log file."""
         return self.directory / "nats-server.log"
+
+    @property
+    def config(self) -> Path:
+        """The configuration file, which holds secrets."""
+        return self.directory / "nats-server.conf"
+
+    @property
+    def store(self) -> Path:
+        """What JetStream keeps."""
+        return self.directory / "jetstream"
+
+    @property
+    def server_name(self) -> str:
+        """How the server calls itself; in a cluster this is who it is, also after it has lost its store."""
+        return "yitong-" + hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
 
     def is_running(self) -> bool:
         """Whether the server process lives; an external server is taken to."""
@@ -316,6 +335,10 @@ class NatsServer:
             raise StartError("only a server that was started here can be signalled")
         self._child.process.send_signal(number)
 
+    def output(self) -> str:
+        """Everything the server has logged since its last start here."""
+        return self._child.output() if self._child else ""
+
     def reload(self, users: Sequence[NatsUser]) -> None:
         """Change who may speak, without a restart: connections of users that are gone or changed are closed.
 
@@ -325,7 +348,7 @@ class NatsServer:
             raise StartError("only a server that was started here can be reloaded")
         before, self._users = self._users, tuple(users)
         self._write_config(self.port)
-        check = subprocess.run([str(_nats_program()), "-t", "-c", str(self._config)], capture_output=True, text=True, check=False)
+        check = subprocess.run([str(_nats_program()), "-t", "-c", str(self.config)], capture_output=True, text=True, check=False)
         if check.returncode != 0:
             self._users = before
             self._write_config(self.port)
@@ -335,34 +358,25 @@ class NatsServer:
         self._child.wait_ready(lambda: self._said("Reloaded server configuration") > done, limit_s=10)
 
     @property
-    def _config(self) -> Path:
-        return self.directory / "nats-server.conf"
-
-    @property
     def _record(self) -> Path:
         return self.directory / "server.pid"
-
-    @property
-    def _server_name(self) -> str:
-        return "yitong-" + hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
 
     def _said(self, line: str) -> int:
         return self.log.read_text(encoding="utf-8", errors="replace").count(line)
 
     def _write_config(self, port: int) -> None:
-        store = self.directory / "jetstream"
-        text = server_config(self._server_name, host=LOOPBACK, port=port, store=store, users=self._users)
-        write_private(self._config, text)
+        name, store, users = self.server_name, self.store, self._users
+        write_private(self.config, server_config(name, host=LOOPBACK, port=port, store=store, users=users, seat=self._seat))
 
     def _spawn(self, program: Path, port: int) -> Child:
         self._write_config(port)
-        child = Child.spawn([str(program), "-c", str(self._config)], log=self.log, env={})
+        child = Child.spawn([str(program), "-c", str(self.config)], log=self.log, env={})
         record_child(child, self._record)
         return child
 
     def _is_ready(self, port: int) -> bool:
         # On this port another server may answer while ours fails to get it.
-        return f'"server_name":"{self._server_name}"' in _nats_greeting(LOOPBACK, port)
+        return f'"server_name":"{self.server_name}"' in _nats_greeting(LOOPBACK, port)
 
 
 def start_on_port(port: int | None, spawn: Callable[[int], Child], is_ready: Callable[[int], bool]) -> tuple[Child, int]:

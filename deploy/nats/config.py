@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from deploy.nats.users import NatsUser
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+ROUTE_USER = "route"
 
 
-def server_config(name: str, *, host: str, port: int, store: Path, users: Sequence[NatsUser], max_file_store: str = "2GB") -> str:
-    """Return the text of the file.
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A server's place in a cluster: where it waits for its peers, where they wait, and the password all of them prove."""
+
+    cluster: str
+    route_port: int
+    peer_ports: tuple[int, ...]
+    password: str = field(repr=False)
+
+
+def server_config(
+    name: str,
+    *,
+    host: str,
+    port: int,
+    store: Path,
+    users: Sequence[NatsUser],
+    seat: Seat | None = None,
+    max_file_store: str = "2GB",
+) -> str:
+    """Return the text of the file; without a `seat` the server stands alone.
 
     `sync_interval: always` is what makes a JetStream acknowledgement mean "on the disk". There is no monitoring port, no
     websocket, MQTT or leaf node listener and no `no_auth_user`: who does not prove an NKey is not on the bus.
@@ -42,6 +64,19 @@ accounts {{
   }}
 }}
 system_account: SYS
+{_cluster(seat, host) if seat else ""}"""
+
+
+def _cluster(seat: Seat, host: str) -> str:
+    # The password stands in this file, which its owner alone reads: arguments and the server's log show neither it nor the URLs.
+    routes = [f"nats-route://{ROUTE_USER}:{quote(seat.password, safe='')}@{host}:{port}" for port in seat.peer_ports]
+    return f"""\
+cluster {{
+  name: {_quoted(seat.cluster)}
+  listen: {_quoted(f"{host}:{seat.route_port}")}
+  authorization {{ user: {_quoted(ROUTE_USER)}, password: {_quoted(seat.password)}, timeout: 2 }}
+  routes: {json.dumps(routes)}
+}}
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from departments.outbox import read_lag
 from departments.relay import BATCH, Relay
@@ -24,6 +24,7 @@ from exchange.identifiers import parse_member_id, parse_subsystem_id
 from exchange.subjects import event_stream, event_subject, events_of_member
 from tests.departments.test_outbox import KEY, PUBLISHER, told
 from tests.support.bus import TestBus
+from tests.support.waiting import until_yes
 
 MEMBER = parse_member_id("CN-YA/GOV/tax")
 NAME, SUBJECTS = event_stream(MEMBER), events_of_member(MEMBER)
@@ -32,20 +33,30 @@ KEEPER = NatsPermission("keeper", publish=("$JS.API.>",), subscribe=("_INBOX.kee
 
 @dataclass(slots=True)
 class Scene:
-    """A department with an outbox, a bus with its stream, and who keeps the stream."""
+    """A department with an outbox, its place on the bus, and who keeps its stream."""
 
     pool: asyncpg.Pool[Any]
-    bus: TestBus
     department: Client
     keeper: Client
+    replicas: int = 1
 
     def relay(self) -> Relay:
         publisher = parse_subsystem_id(PUBLISHER)
         return Relay(self.pool, self.department.jetstream(), NAME, lambda kind: event_subject(publisher, kind), SystemClock())
 
     async def make_stream(self, first: int = 1) -> None:
-        """The stream as it is kept, empty, its first number `first`."""
-        config = StreamConfig(name=NAME, subjects=[SUBJECTS], first_seq=first, deny_delete=True, discard=DiscardPolicy.NEW)
+        """The stream as it is kept (`invariants.md` 5.1), empty, its first number `first`."""
+        config = StreamConfig(
+            name=NAME,
+            subjects=[SUBJECTS],
+            storage=StorageType.FILE,
+            num_replicas=self.replicas,
+            first_seq=first,
+            discard=DiscardPolicy.NEW,
+            deny_delete=True,
+            deny_purge=True,
+            allow_direct=False,
+        )
         await self.keeper.jetstream().add_stream(config)
 
     async def lose_stream(self, first: int = 1) -> None:
@@ -62,22 +73,25 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Give a department of which the bus knows that it publishes, and nothing of JetStream's API is its own."""
-    permission = department("tax")
-    publishing = NatsPermission("tax", (*permission.publish, SUBJECTS), permission.subscribe, permission.inbox_prefix)
-    users = load_users(tmp_path / "secrets", [publishing, KEEPER])
+def bus(tmp_path: Path) -> Iterator[TestBus]:
+    """Give a bus with the department as it ships, to which nothing of JetStream's API is open, and the stream's keeper."""
+    users = load_users(tmp_path / "secrets", [department("tax"), KEEPER])
     server = NatsServer(tmp_path / "nats", users)
     server.start()
-    bus = TestBus(server, {user.name: user for user in users})
+    yield TestBus(server, {user.name: user for user in users})
+    server.stop()
+
+
+@pytest.fixture
+async def scene(database: Database, bus: TestBus) -> AsyncIterator[Scene]:
+    """Give the department and an empty stream."""
     client, keeper = await bus.connect("tax"), await bus.connect("keeper")
     async with asyncpg.create_pool(database.url("yitong_tax"), min_size=1, max_size=8) as pool:
-        made = Scene(pool, bus, client, keeper)
+        made = Scene(pool, client, keeper)
         await made.make_stream()
         yield made
     await client.close()
     await keeper.close()
-    server.stop()
 
 
 async def require_whole(scene: Scene, count: int, *, first: int = 1) -> None:
@@ -94,13 +108,14 @@ async def require_whole(scene: Scene, count: int, *, first: int = 1) -> None:
 
 async def until_published(scene: Scene, *relays: Relay) -> None:
     """Rounds until nothing waits any more."""
-    for _ in range(100):
+
+    async def nothing_waits() -> bool:
         await asyncio.gather(*(relay.run_once() for relay in relays))
         async with scene.pool.acquire() as connection:
             lag = await read_lag(connection)
-        if lag.said == lag.published:
-            return
-    raise AssertionError("it never came to an end")
+        return lag.said == lag.published
+
+    await until_yes(nothing_waits)
 
 
 @pytest.mark.invariant("I-47")
@@ -142,16 +157,16 @@ async def test_what_the_bus_has_lost_comes_again_from_where_its_reader_stands(sc
 
 
 @pytest.mark.invariant("I-49")
-async def test_what_was_said_while_the_bus_was_away_or_killed_is_not_lost(scene: Scene) -> None:
+async def test_what_was_said_while_the_bus_was_away_or_killed_is_not_lost(scene: Scene, bus: TestBus) -> None:
     for number in range(5):
         await told(scene.pool, number)
     relay = scene.relay()
     await until_published(scene, relay)
-    scene.bus.server.kill()
+    bus.server.kill()
     for number in range(5, 9):
         await told(scene.pool, number)
     assert (await relay.run_once()).published == 0
-    scene.bus.server.start()
+    bus.server.start()
     await until_published(scene, relay)
     await require_whole(scene, 9)
 

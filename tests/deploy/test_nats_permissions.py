@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from exchange.subjects import CHECKPOINT_PUBLISHED, CONSENT_CHANGED, KEYS_CHANGE
 from tests.support.bus import TestBus
 
 REQUEST = "ex.v1.req.CN-YA.GOV.{}.population.resident-identity"
+EVENT = "ex.v1.evt.CN-YA.GOV.{}.population.address-changed"
+STREAM = "EVT-CN-YA-GOV-{}"
 COMPONENTS = [permission.name for permission in PERMISSIONS]
 GATEWAYS = ("gateway-1", "gateway-2")
 ANNOUNCEMENTS = {
@@ -36,6 +38,29 @@ NEVER_SAID = (
     "$SRV.PING",
     "other",
     "ex.v2.x",
+)
+# How streams and consumers are made, changed, read and thrown away; `{}` is the stream.
+JETSTREAM_API = (
+    *(f"$JS.API.STREAM.{verb}.{{}}" for verb in ("CREATE", "UPDATE", "DELETE", "PURGE", "INFO", "SNAPSHOT", "RESTORE")),
+    *(f"$JS.API.STREAM.{verb}.{{}}" for verb in ("MSG.GET", "MSG.DELETE", "LEADER.STEPDOWN", "PEER.REMOVE")),
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.STREAM.LIST",
+    "$JS.API.STREAM.TEMPLATE.CREATE.{}",
+    "$JS.API.DIRECT.GET.{}",
+    "$JS.API.DIRECT.GET.{}.ex.v1.evt.x",
+    "$JS.API.CONSUMER.CREATE.{}",
+    "$JS.API.CONSUMER.CREATE.{}.reader",
+    "$JS.API.CONSUMER.CREATE.{}.reader.ex.v1.evt.x",
+    "$JS.API.CONSUMER.DURABLE.CREATE.{}.reader",
+    *(f"$JS.API.CONSUMER.{verb}.{{}}.reader" for verb in ("DELETE", "INFO", "MSG.NEXT", "PAUSE", "UNPIN", "LEADER.STEPDOWN")),
+    "$JS.API.CONSUMER.NAMES.{}",
+    "$JS.API.CONSUMER.LIST.{}",
+    "$JS.API.META.LEADER.STEPDOWN",
+    "$JS.API.SERVER.REMOVE",
+    "$JS.API.ACCOUNT.PURGE.EXCHANGE",
+    "$JS.ACK.{}.reader.1.1.1.1.1",
+    "$JS.FC.{}.reader.1",
+    "$JS.SNAPSHOT.ACK.{}.1.1",
 )
 NEVER_HEARD = (
     ">",
@@ -58,8 +83,8 @@ class Trial:
     client: Client
     refusals: list[str] = field(default_factory=list)
 
-    async def may_publish(self, subject: str) -> bool:
-        return await self._tried(lambda: self.client.publish(subject, b"trial"))
+    async def may_publish(self, subject: str, headers: dict[str, str] | None = None) -> bool:
+        return await self._tried(lambda: self.client.publish(subject, b"trial", headers=headers))
 
     async def may_subscribe(self, subject: str, queue: str = "") -> bool:
         return await self._tried(lambda: self.client.subscribe(subject, queue=queue))
@@ -94,6 +119,8 @@ async def test_a_component_says_only_what_is_its_own(nats_server: TestBus, compo
     allowed = {
         **dict.fromkeys(NEVER_SAID, ()),
         **{REQUEST.format(member): GATEWAYS for member in DEPARTMENTS},
+        **{EVENT.format(member): (member,) for member in DEPARTMENTS},
+        **dict.fromkeys((EVENT.format("nobody"), "ex.v1.evt.CN-YB.GOV.tax.taxation.x", "ex.v1.evt.x"), ()),
         **{f"_INBOX.{name}.abc": () for name in ("tax", "identity", "registry", "integrator")},
         **dict.fromkeys(("_INBOX.gateway.1.abc", "_INBOX.gateway.2.abc"), DEPARTMENTS),
         **ANNOUNCEMENTS,
@@ -110,6 +137,8 @@ async def test_a_component_hears_only_what_is_meant_for_it(nats_server: TestBus,
     inboxes = {name: nats_server.inbox_prefix(name) for name in COMPONENTS}
     allowed = {
         **dict.fromkeys(NEVER_HEARD, ()),
+        **{EVENT.format(member): () for member in DEPARTMENTS},
+        **{f"ex.v1.evt.CN-YA.GOV.{member}.>": () for member in DEPARTMENTS},
         **{REQUEST.format(member): (member,) for member in DEPARTMENTS},
         **{f"ex.v1.req.CN-YA.GOV.{member}.>": (member,) for member in DEPARTMENTS},
         **{f"{inbox}.>": (name,) for name, inbox in inboxes.items()},
@@ -121,6 +150,49 @@ async def test_a_component_hears_only_what_is_meant_for_it(nats_server: TestBus,
         if component in DEPARTMENTS:
             assert await trial.may_subscribe(REQUEST.format(component), queue="providers")
     assert got == {subject: component in hearers for subject, hearers in allowed.items()}
+
+
+@pytest.mark.invariant("I-50")
+@pytest.mark.parametrize("component", DEPARTMENTS)
+async def test_a_department_makes_reads_and_removes_no_stream_and_no_consumer(nats_server: TestBus, component: str) -> None:
+    """I-50: not of its own stream either; whoever keeps the streams does that."""
+    other = next(member for member in DEPARTMENTS if member != component)
+    tried = [subject.format(STREAM.format(member)) for subject in JETSTREAM_API for member in (component, other)]
+    async with speaking_as(nats_server, component) as trial:
+        allowed = [subject for subject in tried if await trial.may_publish(subject)]
+        assert allowed == []
+        assert await trial.may_publish(EVENT.format(component)), "what was refused is the subject, not the speaker"
+
+
+@pytest.mark.invariant("I-50")
+@pytest.mark.parametrize("only", [False, True])
+async def test_a_department_sends_no_trace_where_it_may_not_speak(nats_server: TestBus, only: bool) -> None:
+    """I-50: the server tells the path of a message to whatever subject its headers name (CVE-2026-33249, CVE-2026-58254)."""
+    own = "_INBOX.gateway.1.trace"
+    listeners = {
+        "_INBOX.social-security.trace": "social-security",
+        "_INBOX.registry.trace": "registry",
+        KEYS_CHANGED: "gateway-2",
+        REQUEST.format("public-security"): "public-security",
+        own: "gateway-1",
+    }
+    headers = {"Nats-Trace-Only": "true"} if only else {}
+    async with AsyncExitStack() as stack:
+        tax = await stack.enter_async_context(speaking_as(nats_server, "tax"))
+        ears = {}
+        for subject, name in listeners.items():
+            listener = await stack.enter_async_context(speaking_as(nats_server, name))
+            assert await listener.may_subscribe(subject)
+            ears[subject] = (listener.client, await listener.client.subscribe(subject))
+            await listener.client.flush()
+        for subject in (*ears.keys() - {own}, "$JS.API.STREAM.NAMES", EVENT.format("social-security"), "other"):
+            await tax.may_publish(EVENT.format("tax"), {"Nats-Trace-Dest": subject, **headers})
+        # Where it may speak a trace does arrive, so the others were no idle tries; and by then they would have come.
+        await tax.may_publish(EVENT.format("tax"), {"Nats-Trace-Dest": own, **headers})
+        assert b"CN-YA.GOV.tax" in (await ears[own][1].next_msg(timeout=10)).data
+        for client, _ in ears.values():
+            await client.flush()
+        assert {subject: heard.pending_msgs for subject, (_, heard) in ears.items()} == dict.fromkeys(ears, 0)
 
 
 async def test_a_request_is_answered_and_nobody_else_reads_the_answer(nats_server: TestBus) -> None:

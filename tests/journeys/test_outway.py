@@ -9,7 +9,6 @@ import httpx2
 from deploy.home import BANK, CONSUMER
 from exchange.keys import VerifyKey
 from exchange.receipt import verify_presentation
-from gateway.client import 
 from gateway.trust import Trust
 from tests.journeys.stage import DEED_TAX, IDENTITY, OFFICER, PURPOSE, Stage
 

@@ -38,9 +38,14 @@ class TestBus:
 
     async def connect(self, component: str, **options: Any) -> Client:
         """Return a connection that speaks as `component`; the caller closes it. `options` are those of nats.connect."""
-        return await nats.connect(
-            self.url,
-            nkeys_seed_str=self.seed_file(component).read_text(encoding="utf-8").strip(),
-            inbox_prefix=self.inbox_prefix(component).encode(),
-            **{"max_reconnect_attempts": -1, "connect_timeout": 5, **options},
-        )
+        return await connect_as(self.users[component], self.url, **options)
+
+
+async def connect_as(user: NatsUser, servers: str | list[str], **options: Any) -> Client:
+    """Return a connection that speaks as this user; the caller closes it. `options` are those of nats.connect."""
+    return await nats.connect(
+        servers,
+        nkeys_seed_str=user.seed_file.read_text(encoding="utf-8").strip(),
+        inbox_prefix=user.permission.inbox_prefix.encode(),
+        **{"max_reconnect_attempts": -1, "connect_timeout": 5, **options},
+    )
