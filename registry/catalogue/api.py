@@ -54,11 +54,13 @@ async def search(
     sharing_class: Annotated[Literal["unconditional", "conditional", "refused"] | None, Query()] = None,
     subject_kind: Annotated[Literal["person", "enterprise"] | None, Query()] = None,
     most_classification: Annotated[int | None, Query(ge=1, le=3, description="No item above this classification")] = None,
+    has_events: Annotated[bool | None, Query(description="Whether it has event types that one may subscribe to")] = None,
     after: Annotated[str | None, Query(max_length=330, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> dict[str, Any]:
     """Find data sets: those that match in their name first, then keywords, items, everything else; all without words."""
-    filters = Filters(provider, None if theme is None else theme.value, sharing_class, subject_kind, most_classification)
+    chosen = None if theme is None else theme.value
+    filters = Filters(provider, chosen, sharing_class, subject_kind, most_classification, has_events)
     async with held.engine.connect() as connection:
         found = await store.search(connection, query_terms(q), filters, after=_place(after), limit=limit)
     last = f"{found[-1].rank}:{found[-1].content.service.id}" if len(found) == limit else None

@@ -18,7 +18,7 @@ class CatalogueCalls:
     async def search(
         self, who: Credential, words: str = "", *, after: str | None = None, limit: int = 50, **filters: str | int | None
     ) -> dict[str, Any]:
-        """A page of data sets; `filters` may be provider, theme, sharing_class, subject_kind, most_classification."""
+        """A page of data sets; `filters` may be provider, theme, sharing_class, subject_kind, most_classification, has_events."""
         return await self._wire.get(who, "/catalogue", q=words, after=after, limit=limit, **filters)
 
     async def show(self, who: Credential, service: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from registry.catalogue.validate import find_faults
 from registry.item_forms import is_full, is_masked
 from registry.model import MASK_RULES, ItemEntry, ServiceEntry, SharingClass
 from tests.registry.paper import service
-from tests.registry.test_catalogue_entries import FIRST, LAW, SERVICES
-from tests.support.catalogue import entry_for
+from tests.registry.test_catalogue_entries import FIRST, SERVICES
+from tests.support.catalogue import LAW, entry_for
 
 MEMBERS = {"social-security"}
 ENROLLED, ENDED = "insurance.enrolled", "insurance.ended"
