@@ -157,6 +157,16 @@ def openapi(service: Service, account: Account = "officer", home: HomeOption = N
     print(json.dumps(run_at_registry(home, language, account, work), ensure_ascii=False, indent=1))
 
 
+@app.command("asyncapi")
+def asyncapi(service: Service, account: Account = "officer", home: HomeOption = None, language: LanguageOption = None) -> None:
+    """The AsyncAPI 3.0 document of a data set's events. 事件接口描述."""
+
+    async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
+        return await registry.catalogue.asyncapi(token, service)
+
+    print(json.dumps(run_at_registry(home, language, account, work), ensure_ascii=False, indent=1))
+
+
 @app.command("import")
 def import_description(
     description: Description,

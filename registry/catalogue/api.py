@@ -12,8 +12,9 @@ from exchange.tokens import Role
 from exchange.web import problem_responses
 from registry.callers import Actor, require_actor
 from registry.catalogue import store, views
+from registry.catalogue.asyncapi import describe_events
 from registry.catalogue.compare import compare
-from registry.catalogue.model import Theme
+from registry.catalogue.model import Theme, Words
 from registry.catalogue.propose import propose_from_openapi
 from registry.catalogue.store import Filters, Listed, Place
 from registry.catalogue.terms import MAX_QUERY, query_terms
@@ -99,6 +100,16 @@ async def openapi(service: Service, held: TheDesk, _reader: Reader) -> JSONRespo
     """The OpenAPI 3.1 document of a data set: what may be asked of it and what comes back, with the types of its items."""
     content = (await _standing(held, service)).content
     return JSONResponse(describe_service(content.service, {} if content.entry is None else content.entry.types))
+
+
+@router.get(f"{_ONE_OF}/asyncapi", responses=_ONE)
+async def asyncapi(service: Service, held: TheDesk, _reader: Reader) -> JSONResponse:
+    """The AsyncAPI 3.0 document of a data set's event types: what a subscriber receives, and what stands in it."""
+    content = (await _standing(held, service)).content
+    if not content.service.events:
+        raise Problem("not-found", "this data set has no events")
+    title = Words(content.service.title_zh, content.service.title_en)
+    return JSONResponse(describe_events([content], title, str(content.service.schema_version)))
 
 
 @router.get(_ONE_OF, response_model=views.CatalogueView, responses=_ONE)

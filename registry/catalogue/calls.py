@@ -37,6 +37,10 @@ class CatalogueCalls:
         """The OpenAPI 3.1 document of a data set."""
         return await self._wire.get(who, f"/catalogue/{quote(service)}/openapi")
 
+    async def asyncapi(self, who: Credential, service: str) -> dict[str, Any]:
+        """The AsyncAPI 3.0 document of a data set's event types. Raises `not-found` where it has none."""
+        return await self._wire.get(who, f"/catalogue/{quote(service)}/asyncapi")
+
     async def propose(self, who: Credential, description: str, path: str, method: str = "get") -> dict[str, Any]:
         """A draft of a data set from the OpenAPI description (text) of an existing system."""
         return await self._wire.send(

@@ -90,7 +90,13 @@ async def test_an_entry_is_read_with_its_data_set_and_its_description_for_machin
     described = await town.client.catalogue.openapi(machine, LICENCE)
     items = described["components"]["schemas"]["Answer"]["properties"]["data"]["properties"]
     assert (items["capital"]["x-type"], items["established_on"]["x-type"]) == ("integer", "date")
-    for call in (town.client.catalogue.show, town.client.catalogue.openapi, town.client.catalogue.versions):
+    calls = town.client.catalogue
+    events = await calls.asyncapi(machine, IDENTITY)
+    assert (events["asyncapi"], events["info"]["version"]) == ("3.0.0", "1")
+    assert list(events["components"]["messages"]) == ["resident.registered", "resident.moved", "resident.deceased"]
+    with pytest.raises(Problem, match="this data set has no events"):
+        await calls.asyncapi(machine, "CN-YA/GOV/tax/taxation/income-tax")
+    for call in (calls.show, calls.openapi, calls.asyncapi, calls.versions):
         with pytest.raises(Problem, match="unknown-service"):
             await call(machine, f"{POPULATION}/nothing")
     for account in ("citizen", "agent", "operator"):
