@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from deploy.running import HomeOption, LanguageOption, every_row, run_at_registry
@@ -76,8 +75,8 @@ def show(
         if words is not None:
             print(words[tongue])
     says.console.print(items_table(shown, says))
-    if shown["data_set"]["events"]:
-        says.console.print(events_table(shown, says))
+    for line in event_lines(shown, says):
+        print(line)
 
 
 def items_table(shown: Mapping[str, Any], says: Speaker) -> Table:
@@ -100,19 +99,24 @@ def items_table(shown: Mapping[str, Any], says: Speaker) -> Table:
     return table
 
 
-def events_table(shown: Mapping[str, Any], says: Speaker) -> Table:
-    """The event types of a data set as the catalogue shows it; of one that an old entry does not describe, its name."""
+def event_lines(shown: Mapping[str, Any], says: Speaker) -> list[str]:
+    """The event types of a data set as the catalogue shows it; of one that an old entry does not describe, its name.
+
+    Lines and no table: an example must be whole to be of use, however narrow the terminal is.
+    """
     notes, tongue = (shown["entry"] or {}).get("events", {}), says.words("zh", "en")
-    titles = (("事件类型", "event type"), ("名称", "title"), ("数据项", "items"), ("保留天数", "days kept"), ("示例", "example"))
-    table = Table(*(says.words(*title) for title in titles))
+    lines: list[str] = []
     for name in shown["data_set"]["events"]:
         if (note := notes.get(name)) is None:
-            table.add_row(name)
+            lines.append(f"{says.words('事件', 'event')} {name}")
             continue
-        example = json.dumps(note["example"], ensure_ascii=False)
-        cells = (note["title"][tongue], ", ".join(note["items"]), str(note["retention_days"]), example)
-        table.add_row(name, *map(escape, cells))
-    return table
+        title, days, items = note["title"][tongue], note["retention_days"], ", ".join(note["items"])
+        lines += [
+            says.words(f"事件 {name} {title}（保留 {days} 天）", f"event {name}: {title} (kept for {days} days)"),
+            says.words(f"  数据项：{items or '无'}", f"  items: {items or 'none'}"),
+            f"{says.words('  示例：', '  example: ')}{json.dumps(note['example'], ensure_ascii=False)}",
+        ]
+    return lines
 
 
 @app.command("versions")

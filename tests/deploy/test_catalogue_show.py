@@ -5,11 +5,10 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
-import pytest
 from rich.console import Console
-from rich.table import Table
+from typer.testing import CliRunner
 
-from deploy.catalogue_commands import events_table, items_table
+from deploy.catalogue_commands import app, event_lines, items_table
 from deploy.config.services import BOOTSTRAP_FILE
 from deploy.speech import Speaker
 from registry.bootstrap import read_bootstrap
@@ -25,42 +24,51 @@ def shown(**entry: Any) -> dict[str, Any]:
     return {"data_set": document(service), "entry": {**first.catalogue[SERVICE], **entry}}
 
 
-def printed(table: Table, says: Speaker) -> str:
-    says.console.print(table)
-    assert isinstance(says.console.file, StringIO)
-    return says.console.file.getvalue()
-
-
 def reader(language: str) -> Speaker:
     return Speaker(language, Console(file=StringIO(), width=200))
 
 
-@pytest.mark.parametrize(
-    ("language", "expected"),
-    [("zh-CN", ("事件类型", "保留天数", "欠税发生", "欠税结清")), ("en", ("event type", "days kept", "Arrears were entered"))],
-)
-def test_event_types_are_told_in_the_readers_language(language: str, expected: tuple[str, ...]) -> None:
-    says = reader(language)
-    text = printed(events_table(shown(), says), says)
-    for word in (*expected, "tax.arrears-opened", "arrears_amount", "90", '{"hidden": true}'):
-        assert word in text
+def test_event_types_are_told_in_the_readers_language() -> None:
+    opened = shown()["entry"]["events"]["tax.arrears-opened"]
+    assert opened["items"] == ["arrears_amount"]
+    assert event_lines(shown(), reader("zh-CN")) == [
+        "事件 tax.arrears-opened 欠税发生（保留 90 天）",
+        "  数据项：arrears_amount",
+        '  示例：{"arrears_amount": {"hidden": true}}',
+        "事件 tax.arrears-cleared 欠税结清（保留 90 天）",
+        "  数据项：无",
+        "  示例：{}",
+    ]
+    assert event_lines(shown(), reader("en"))[:3] == [
+        "event tax.arrears-opened: Arrears were entered (kept for 90 days)",
+        "  items: arrears_amount",
+        '  example: {"arrears_amount": {"hidden": true}}',
+    ]
 
 
 def test_an_event_type_that_an_old_entry_does_not_describe_is_named() -> None:
-    says = reader("en")
-    assert "tax.arrears-cleared" in printed(events_table(shown(events={}), says), says)
+    assert event_lines(shown(events={}), reader("en")) == ["event tax.arrears-opened", "event tax.arrears-cleared"]
+    assert event_lines({**shown(), "entry": None}, reader("zh-CN")) == ["事件 tax.arrears-opened", "事件 tax.arrears-cleared"]
 
 
-def test_what_an_entry_says_is_no_markup() -> None:
-    says, words = reader("en"), {"zh": "[red]", "en": "[bold]x[/]"}
-    note = {"title": words, "items": [], "retention_days": 90, "example": {"a": ["b"]}}
-    text = printed(events_table(shown(events={"tax.arrears-opened": note}), says), says)
-    assert "[bold]x[/]" in text
-    assert '{"a": ["b"]}' in text
+def test_a_data_set_without_events_tells_of_none() -> None:
+    without = shown()
+    without["data_set"]["events"] = []
+    assert event_lines(without, reader("en")) == []
 
 
 def test_items_are_told_with_their_codes() -> None:
     says = reader("zh-CN")
-    text = printed(items_table(shown(), says), says)
+    says.console.print(items_table(shown(), says))
+    assert isinstance(says.console.file, StringIO)
+    text = says.console.file.getvalue()
     assert "A=A 级" in text
     assert "arrears_amount" in text
+
+
+def test_the_commands_are_there() -> None:
+    runner = CliRunner()
+    for command, option in (("search", "--no-events"), ("show", "--json"), ("asyncapi", "instance/class/member")):
+        answered = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+        assert answered.exit_code == 0
+        assert option in answered.output
