@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.table import Table
 
 from deploy.running import HomeOption, LanguageOption, every_row, run_at_registry
-from deploy.speech import speaker
+from deploy.speech import Speaker, speaker
 from exchange.problem import Problem
 from registry.client import RegistryClient, propose_from_openapi
 
@@ -28,6 +29,7 @@ def search(
     provider: Annotated[str | None, typer.Option()] = None,
     theme: Annotated[str | None, typer.Option()] = None,
     sharing_class: Annotated[str | None, typer.Option(help="unconditional, conditional or refused")] = None,
+    has_events: Annotated[bool | None, typer.Option("--events/--no-events", help="Only with, or without, event types.")] = None,
     account: Account = "officer",
     as_json: AsJson = False,
     home: HomeOption = None,
@@ -38,7 +40,7 @@ def search(
 
     async def work(registry: RegistryClient, token: str) -> list[dict[str, Any]]:
         filters: dict[str, Any] = {"provider": provider, "theme": theme, "sharing_class": sharing_class}
-        return await every_row(registry.catalogue.search, "data_sets", token, words, **filters)
+        return await every_row(registry.catalogue.search, "data_sets", token, words, has_events=has_events, **filters)
 
     found = run_at_registry(home, language, account, work)
     if as_json:
@@ -59,7 +61,7 @@ def show(
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """One data set: what it holds, on which terms, and what its codes mean. 查看目录."""
+    """One data set: what it holds, on which terms, what its codes mean, and what its events carry. 查看目录."""
 
     async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
         return await registry.catalogue.show(token, service)
@@ -68,12 +70,18 @@ def show(
     if as_json:
         print(json.dumps(shown, ensure_ascii=False, indent=1))
         return
-    entry, data_set = shown["entry"] or {}, shown["data_set"]
-    notes = entry.get("items", {})
     tongue = says.words("zh", "en")
-    for words in (entry.get(name) for name in ("name", "abstract", "conditions")):
+    for words in ((shown["entry"] or {}).get(name) for name in ("name", "abstract", "conditions")):
         if words is not None:
             print(words[tongue])
+    says.console.print(items_table(shown, says))
+    for line in event_lines(shown, says):
+        print(line)
+
+
+def items_table(shown: Mapping[str, Any], says: Speaker) -> Table:
+    """The items of a data set as the catalogue shows it."""
+    notes, tongue = (shown["entry"] or {}).get("items", {}), says.words("zh", "en")
     titles = (
         ("数据项", "item"),
         ("名称", "title"),
@@ -83,12 +91,32 @@ def show(
         ("数源部门", "source"),
     )
     table = Table(*(says.words(*title) for title in titles), says.words("代码", "codes"))
-    for name, item in data_set["items"].items():
+    for name, item in shown["data_set"]["items"].items():
         note = notes.get(name, {})
         codes = ", ".join(f"{code}={meaning[tongue]}" for code, meaning in note.get("codes", {}).items())
         title, plain = item[f"title_{tongue}"], (note.get("type", ""), str(item["classification"]))
         table.add_row(name, title, *plain, item["mask"] or "", item["source"], codes)
-    says.console.print(table)
+    return table
+
+
+def event_lines(shown: Mapping[str, Any], says: Speaker) -> list[str]:
+    """The event types of a data set as the catalogue shows it; of one that an old entry does not describe, its name.
+
+    Lines and no table: an example must be whole to be of use, however narrow the terminal is.
+    """
+    notes, tongue = (shown["entry"] or {}).get("events", {}), says.words("zh", "en")
+    lines: list[str] = []
+    for name in shown["data_set"]["events"]:
+        if (note := notes.get(name)) is None:
+            lines.append(f"{says.words('事件', 'event')} {name}")
+            continue
+        title, days, items = note["title"][tongue], note["retention_days"], ", ".join(note["items"])
+        lines += [
+            says.words(f"事件 {name} {title}（保留 {days} 天）", f"event {name}: {title} (kept for {days} days)"),
+            says.words(f"  数据项：{items or '无'}", f"  items: {items or 'none'}"),
+            f"{says.words('  示例：', '  example: ')}{json.dumps(note['example'], ensure_ascii=False)}",
+        ]
+    return lines
 
 
 @app.command("versions")
@@ -129,6 +157,16 @@ def openapi(service: Service, account: Account = "officer", home: HomeOption = N
 
     async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
         return await registry.catalogue.openapi(token, service)
+
+    print(json.dumps(run_at_registry(home, language, account, work), ensure_ascii=False, indent=1))
+
+
+@app.command("asyncapi")
+def asyncapi(service: Service, account: Account = "officer", home: HomeOption = None, language: LanguageOption = None) -> None:
+    """The AsyncAPI 3.0 document of a data set's events. 事件接口描述."""
+
+    async def work(registry: RegistryClient, token: str) -> dict[str, Any]:
+        return await registry.catalogue.asyncapi(token, service)
 
     print(json.dumps(run_at_registry(home, language, account, work), ensure_ascii=False, indent=1))
 

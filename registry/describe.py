@@ -16,13 +16,14 @@ from exchange.request_schema import (
     refusals,
     released,
 )
+from registry.item_forms import full_form, item_words, masked_forms
 from registry.model import FactEntry, ItemEntry, ServiceEntry, SubjectKind
 
 OPENAPI_VERSION: Final = "3.1.0"
 """X-Road takes 3.0.x and exactly this one."""
 UNTYPED: Final[Mapping[str, str]] = MappingProxyType({})
 
-_SUBJECTS: Final[Mapping[SubjectKind, Schema]] = MappingProxyType(
+SUBJECT_FORMS: Final[Mapping[SubjectKind, Schema]] = MappingProxyType(
     {
         SubjectKind.PERSON: {
             "type": "string",
@@ -34,32 +35,6 @@ _SUBJECTS: Final[Mapping[SubjectKind, Schema]] = MappingProxyType(
             "pattern": "^[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}$",
             "description": "统一社会信用代码 (GB 32100) · unified social credit code of an enterprise",
         },
-    }
-)
-# Canonical JSON has no fractions, so a decimal travels as text.
-_TYPES: Final[Mapping[str, Schema]] = MappingProxyType(
-    {
-        "text": {"type": "string"},
-        "integer": {"type": "integer"},
-        "decimal": {"type": "string", "pattern": "^-?[0-9]+(?:\\.[0-9]+)?$"},
-        "date": {"type": "string", "format": "date"},
-        "boolean": {"type": "boolean"},
-        "list": {"type": "array"},
-    }
-)
-_HIDDEN: Final[Schema] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["hidden"],
-    "properties": {"hidden": {"const": True}},
-}
-# What the masked form of an item looks like; every rule not named here gives a text.
-_MASKED: Final[Mapping[str, Schema]] = MappingProxyType(
-    {
-        "names": {"type": "array"},
-        "count": {"type": "integer"},
-        "totals": {"type": "object", "additionalProperties": {"type": "integer"}},
-        "hide": _HIDDEN,
     }
 )
 
@@ -111,7 +86,7 @@ def _both(chinese: str, english: str) -> str:
 def _question(service: ServiceEntry) -> Schema:
     facts = {name: _arguments(fact) for name, fact in service.fact_entries.items()}
     asked = question_schema(
-        subject=_SUBJECTS[service.subject_kind],
+        subject=SUBJECT_FORMS[service.subject_kind],
         item={"type": "string", "enum": list(service.items)} if service.items else None,
         facts={"type": "object", "minProperties": 1, "additionalProperties": False, "properties": facts} if facts else None,
     )
@@ -150,19 +125,8 @@ def _answer(service: ServiceEntry, types: Mapping[str, str]) -> Schema:
 
 def _item(item: ItemEntry, kind: str | None) -> Schema:
     """An item's value in full, masked, or null where the register has none."""
-    told: Schema = {
-        "title": _both(item.title_zh, item.title_en),
-        "x-title-zh": item.title_zh,
-        "x-title-en": item.title_en,
-        "x-classification": item.classification,
-        "x-mask": item.mask,
-        "x-source": item.source,
-        "x-ranged": item.ranged,
-    }
+    told = item_words(item)
     if kind is None:
         return told
-    forms = [_TYPES[kind], {"type": "null"}]
-    if item.mask is not None:
-        # What a rule cannot mask is hidden whole, whichever rule it is.
-        forms += [form for form in (_MASKED.get(item.mask, {"type": "string"}), _HIDDEN) if form not in forms]
-    return told | {"x-type": kind, "anyOf": forms}
+    masked = [] if item.mask is None else masked_forms(item.mask)
+    return told | {"x-type": kind, "anyOf": [full_form(kind), {"type": "null"}, *masked]}

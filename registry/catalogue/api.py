@@ -12,8 +12,9 @@ from exchange.tokens import Role
 from exchange.web import problem_responses
 from registry.callers import Actor, require_actor
 from registry.catalogue import store, views
+from registry.catalogue.asyncapi import describe_events
 from registry.catalogue.compare import compare
-from registry.catalogue.model import Theme
+from registry.catalogue.model import Theme, Words
 from registry.catalogue.propose import propose_from_openapi
 from registry.catalogue.store import Filters, Listed, Place
 from registry.catalogue.terms import MAX_QUERY, query_terms
@@ -54,11 +55,13 @@ async def search(
     sharing_class: Annotated[Literal["unconditional", "conditional", "refused"] | None, Query()] = None,
     subject_kind: Annotated[Literal["person", "enterprise"] | None, Query()] = None,
     most_classification: Annotated[int | None, Query(ge=1, le=3, description="No item above this classification")] = None,
+    has_events: Annotated[bool | None, Query(description="Whether it has event types that one may subscribe to")] = None,
     after: Annotated[str | None, Query(max_length=330, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> dict[str, Any]:
     """Find data sets: those that match in their name first, then keywords, items, everything else; all without words."""
-    filters = Filters(provider, None if theme is None else theme.value, sharing_class, subject_kind, most_classification)
+    chosen = None if theme is None else theme.value
+    filters = Filters(provider, chosen, sharing_class, subject_kind, most_classification, has_events)
     async with held.engine.connect() as connection:
         found = await store.search(connection, query_terms(q), filters, after=_place(after), limit=limit)
     last = f"{found[-1].rank}:{found[-1].content.service.id}" if len(found) == limit else None
@@ -97,6 +100,16 @@ async def openapi(service: Service, held: TheDesk, _reader: Reader) -> JSONRespo
     """The OpenAPI 3.1 document of a data set: what may be asked of it and what comes back, with the types of its items."""
     content = (await _standing(held, service)).content
     return JSONResponse(describe_service(content.service, {} if content.entry is None else content.entry.types))
+
+
+@router.get(f"{_ONE_OF}/asyncapi", responses=_ONE)
+async def asyncapi(service: Service, held: TheDesk, _reader: Reader) -> JSONResponse:
+    """The AsyncAPI 3.0 document of a data set's event types: what a subscriber receives, and what stands in it."""
+    content = (await _standing(held, service)).content
+    if not content.service.events:
+        raise Problem("not-found", "this data set has no events")
+    title = Words(content.service.title_zh, content.service.title_en)
+    return JSONResponse(describe_events([content], title, str(content.service.schema_version)))
 
 
 @router.get(_ONE_OF, response_model=views.CatalogueView, responses=_ONE)

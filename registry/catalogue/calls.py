@@ -18,7 +18,7 @@ class CatalogueCalls:
     async def search(
         self, who: Credential, words: str = "", *, after: str | None = None, limit: int = 50, **filters: str | int | None
     ) -> dict[str, Any]:
-        """A page of data sets; `filters` may be provider, theme, sharing_class, subject_kind, most_classification."""
+        """A page of data sets; `filters` may be provider, theme, sharing_class, subject_kind, most_classification, has_events."""
         return await self._wire.get(who, "/catalogue", q=words, after=after, limit=limit, **filters)
 
     async def show(self, who: Credential, service: str) -> dict[str, Any]:
@@ -36,6 +36,10 @@ class CatalogueCalls:
     async def openapi(self, who: Credential, service: str) -> dict[str, Any]:
         """The OpenAPI 3.1 document of a data set."""
         return await self._wire.get(who, f"/catalogue/{quote(service)}/openapi")
+
+    async def asyncapi(self, who: Credential, service: str) -> dict[str, Any]:
+        """The AsyncAPI 3.0 document of a data set's event types. Raises `not-found` where it has none."""
+        return await self._wire.get(who, f"/catalogue/{quote(service)}/asyncapi")
 
     async def propose(self, who: Credential, description: str, path: str, method: str = "get") -> dict[str, Any]:
         """A draft of a data set from the OpenAPI description (text) of an existing system."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.catalogue.model import CatalogueEntry, ItemNote, Words
+from registry.catalogue.model import CatalogueEntry, EventNote, ItemNote, Words
 from registry.model import FactEntry, ItemEntry, ServiceEntry, SharingClass
 
 
@@ -44,7 +44,7 @@ def compare(before: Version, after: Version) -> tuple[Change, ...]:
         *_whole(before, after),
         *_named("items", before.service.items, after.service.items),
         *_named("facts", before.service.fact_entries, after.service.fact_entries),
-        *_events(before.service, after.service),
+        *_events(before, after),
         *(change for name in _common(before.service.items, after.service.items) for change in _item(name, before, after)),
         *(
             change
@@ -110,8 +110,23 @@ def _named(place: str, old: Mapping[str, object], new: Mapping[str, object]) -> 
             yield _change(f"{place}.{name}", Effect.WIDENING, "新增", "it is new")
 
 
-def _events(old: ServiceEntry, new: ServiceEntry) -> Iterator[Change]:
-    yield from _named("events", dict.fromkeys(old.events), dict.fromkeys(new.events))
+def _events(before: Version, after: Version) -> Iterator[Change]:
+    yield from _named("events", dict.fromkeys(before.service.events), dict.fromkeys(after.service.events))
+    for name in before.service.events:
+        old, new = (None if version.entry is None else version.entry.events.get(name) for version in (before, after))
+        if old is not None and new is not None:
+            yield from _event(f"events.{name}", old, new)
+
+
+def _event(place: str, old: EventNote, new: EventNote) -> Iterator[Change]:
+    yield from _named(f"{place}.items", dict.fromkeys(old.items), dict.fromkeys(new.items))
+    if old.retention_days != new.retention_days:
+        # Who comes for its events less often than they are kept does not get all of them any more.
+        effect = Effect.BREAKING if new.retention_days < old.retention_days else Effect.HARMLESS
+        days = new.retention_days
+        yield _change(f"{place}.retention_days", effect, f"保留天数改为 {days}", f"it is kept for {days} days")
+    if (old.title, old.example) != (new.title, new.example):
+        yield _change(place, Effect.HARMLESS, "说明改变", "the catalogue says something else of it")
 
 
 def _item(name: str, before: Version, after: Version) -> Iterator[Change]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from exchange.canonical import canonical
 from exchange.log import redact
 from exchange.problem import Problem
 from registry.catalogue.model import (
     MAX_ABSTRACT,
     MAX_KEYWORD,
     MAX_NAME,
+    MAX_RETENTION_DAYS,
     Basis,
     CatalogueEntry,
     Citation,
+    EventNote,
     Frequency,
     ItemNote,
     ItemType,
@@ -25,11 +29,14 @@ from registry.catalogue.model import (
     Theme,
     Words,
 )
-from registry.forms import LINE, MAX_FACTS, MAX_ITEMS, Name
+from registry.forms import LINE, MAX_EVENTS, MAX_FACTS, MAX_ITEMS, EventType, Name
 from registry.model import SharingClass
 
 MAX_CODES, MAX_KEYWORDS, MAX_LAWS, MAX_QUESTIONS = 200, 20, 20, 20
 MAX_TOLD_FAULTS = 50
+MAX_EXAMPLE_BYTES = 8192
+# A number of days beyond every limit is told with the other faults, in one list; this one is the format's.
+MAX_DAYS = 36_500
 # Prose may have line ends; nothing else that is not seen, as in registry.forms.
 _PROSE = r"^(?:[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]|\n)+$"
 _CODE = r"^[A-Za-z0-9\u4e00-\u9fff._+-]{1,64}$"
@@ -44,6 +51,27 @@ def _are_different(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
         raise ValueError("named twice")
     return values
+
+
+def _is_plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError for what no event could carry, and for text that forges the text around it."""
+    if len(canonical(value)) > MAX_EXAMPLE_BYTES:
+        raise ValueError("too large")
+    if not all(re.fullmatch(LINE, text) for text in _texts(value)):
+        raise ValueError("a text is empty or not one line")
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
 
 
 _Line = Annotated[str, Field(min_length=1, max_length=128, pattern=LINE)]
@@ -102,6 +130,15 @@ class ItemNoteForm(_Strict):
     gaps: ProseForm | None = None
 
 
+class EventNoteForm(_Strict):
+    """事件类型说明. The items that an event of this type carries, how many days it is kept, and an example of them, made up."""
+
+    title: LineForm
+    items: Annotated[list[Name], Field(max_length=MAX_ITEMS), AfterValidator(_are_different)] = []
+    retention_days: Annotated[int, Field(ge=0, le=MAX_DAYS)] = MAX_RETENTION_DAYS
+    example: Annotated[dict[Name, Any], Field(max_length=MAX_ITEMS), AfterValidator(_is_plain)] = {}
+
+
 class QuestionForm(_Strict):
     """示例问题. What people ask, and the items and facts of the data set that answer it."""
 
@@ -111,7 +148,7 @@ class QuestionForm(_Strict):
 
 
 class CatalogueForm(_Strict):
-    """目录条目. What is told about one version of a data set; `items` has a note on each of its items."""
+    """目录条目. What is told about one version of a data set; a note on each of its items and of its event types."""
 
     name: NameForm
     abstract: AbstractForm
@@ -135,6 +172,7 @@ class CatalogueForm(_Strict):
     history: ProseForm | None = None
     gaps: ProseForm | None = None
     questions: Annotated[list[QuestionForm], Field(max_length=MAX_QUESTIONS)] = []
+    events: Annotated[dict[EventType, EventNoteForm], Field(max_length=MAX_EVENTS)] = {}
 
 
 def parse_catalogue(value: Mapping[str, Any]) -> CatalogueEntry:
@@ -163,6 +201,7 @@ def parse_catalogue(value: Mapping[str, Any]) -> CatalogueEntry:
         history=_words_if_any(form.history),
         gaps=_words_if_any(form.gaps),
         questions=tuple(SampleQuestion(_words(item.words), tuple(item.items), tuple(item.facts)) for item in form.questions),
+        events={name: _event(note) for name, note in form.events.items()},
     )
 
 
@@ -190,6 +229,10 @@ def _note(form: ItemNoteForm) -> ItemNote:
     )
 
 
+def _event(form: EventNoteForm) -> EventNote:
+    return EventNote(_words(form.title), tuple(form.items), form.retention_days, form.example)
+
+
 def catalogue_document(entry: CatalogueEntry) -> dict[str, Any]:
     """The JSON of an entry, in the form that `parse_catalogue` reads."""
     return {
@@ -212,6 +255,7 @@ def catalogue_document(entry: CatalogueEntry) -> dict[str, Any]:
             {"words": _both(question.words), "items": list(question.items), "facts": list(question.facts)}
             for question in entry.questions
         ],
+        "events": {name: _event_document(note) for name, note in entry.events.items()},
     }
 
 
@@ -224,6 +268,15 @@ def _note_document(note: ItemNote) -> dict[str, Any]:
         "codes": {code: _both(meaning) for code, meaning in note.codes.items()},
         "history": _both(note.history),
         "gaps": _both(note.gaps),
+    }
+
+
+def _event_document(note: EventNote) -> dict[str, Any]:
+    return {
+        "title": _both(note.title),
+        "items": list(note.items),
+        "retention_days": note.retention_days,
+        "example": dict(note.example),
     }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from registry.model import SharingClass
 
 MAX_NAME, MAX_ABSTRACT, MAX_KEYWORD = 50, 256, 32
+MAX_RETENTION_DAYS = 90
 
 
 class Theme(StrEnum):
@@ -103,6 +105,20 @@ class ItemNote:
 
 
 @dataclass(frozen=True, slots=True)
+class EventNote:
+    """事件类型说明. What an event of one type carries of the data set's items, whose types, classification and masks are theirs.
+
+    None at all says that nothing but the event itself is told. It is kept for `retention_days`. The `example` is made up: each
+    item in full, a sensitive one masked.
+    """
+
+    title: Words
+    items: tuple[str, ...]
+    retention_days: int
+    example: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class SampleQuestion:
     """示例问题. A question in words, and the items and facts that answer it."""
 
@@ -117,7 +133,8 @@ class CatalogueEntry:
 
     `unit` is the part of the provider that answers for the content, `maintainer` the office that keeps the system; neither is
     a person. `bases` are what a right may rest upon, `laws` what the sharing class, or the processing, is founded on.
-    `valid_until` is a date (YYYY-MM-DD), None without end; `items` has a note on every item.
+    `valid_until` is a date (YYYY-MM-DD), None without end; `items` has a note on every item, `events` on every event type (none
+    in entries that are older than these notes).
     """
 
     name: Words
@@ -136,6 +153,7 @@ class CatalogueEntry:
     history: Words | None
     gaps: Words | None
     questions: tuple[SampleQuestion, ...]
+    events: Mapping[str, EventNote]
 
     @property
     def types(self) -> dict[str, str]:

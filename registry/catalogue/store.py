@@ -65,6 +65,7 @@ class Filters:
     sharing_class: str | None = None
     subject_kind: str | None = None
     most_classification: int | None = None
+    has_events: bool | None = None
 
 
 def content_of(document: dict[str, Any], catalogue: dict[str, Any] | None) -> Version:
@@ -122,6 +123,10 @@ async def search(
             query = query.where(_index.c[name] == value)
     if filters.most_classification is not None:
         query = query.where(_index.c.classification <= filters.most_classification)
+    if filters.has_events is not None:
+        # Few rows are left by now, so what stands in the papers needs no column of the index.
+        events = sa.func.jsonb_array_length(_filing.c.document["events"])
+        query = query.where(events > 0 if filters.has_events else events == 0)
     if after is not None:
         query = query.where(sa.tuple_(rank, _index.c.service) > sa.tuple_(sa.literal(after.rank), sa.literal(after.service)))
     return [_read(row, row.rank) for row in await connection.execute(query.order_by("rank", _index.c.service).limit(limit))]

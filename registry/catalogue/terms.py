@@ -74,7 +74,7 @@ def search_terms(entry: CatalogueEntry | None, service: ServiceEntry) -> SearchT
     code = service.id.rpartition("/")[2]
     name = terms_of(service.title_zh, service.title_en, code)
     keywords: frozenset[str] = frozenset()
-    abstract = terms_of(service.id)
+    abstract = terms_of(service.id, *service.events)
     notes: list[str] = []
     if entry is not None:
         name |= terms_of(entry.name.zh, entry.name.en)
@@ -82,6 +82,8 @@ def search_terms(entry: CatalogueEntry | None, service: ServiceEntry) -> SearchT
         abstract |= terms_of(entry.abstract.zh, entry.abstract.en, entry.unit.zh, entry.unit.en, entry.theme)
         for question in entry.questions:
             abstract |= terms_of(question.words.zh, question.words.en)
+        for event in entry.events.values():
+            abstract |= terms_of(event.title.zh, event.title.en)
         for note in entry.items.values():
             notes += [] if note.description is None else [note.description.zh, note.description.en]
             notes += [text for meaning in note.codes.values() for text in (meaning.zh, meaning.en)]

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from exchange.log import redact
 from registry.catalogue.forms import catalogue_document
-from registry.catalogue.model import Basis, CatalogueEntry, ItemNote, Offer
+from registry.catalogue.model import MAX_RETENTION_DAYS, Basis, CatalogueEntry, EventNote, ItemNote, Offer
+from registry.item_forms import is_full, is_masked
 from registry.model import ServiceEntry, SharingClass, SubjectKind
 
 SENSITIVE: Final = 3
@@ -23,12 +24,13 @@ def find_faults(
     """What keeps an entry from being published with this version of its data set; `members` are the registered member codes.
 
     Without `today` nobody asks whether the entry has ended. Nothing of what the entry says is repeated in the faults but names
-    of items and facts.
+    of items, facts and event types.
     """
     return (
         *_item_faults(entry, service, members),
         *_sharing_faults(entry, service),
         *_offer_faults(entry, service),
+        *_event_faults(entry, service),
         *_question_faults(entry, service),
         *_privacy_faults(entry),
         *_end_faults(entry, today),
@@ -92,6 +94,52 @@ def _sharing_faults(entry: CatalogueEntry, service: ServiceEntry) -> Iterator[st
 def _offer_faults(entry: CatalogueEntry, service: ServiceEntry) -> Iterator[str]:
     if (Offer.EVENT in entry.offered) != bool(service.events):
         yield "offered: event is named exactly where the data set has events"
+
+
+def _event_faults(entry: CatalogueEntry, service: ServiceEntry) -> Iterator[str]:
+    for name in service.events:
+        if name not in entry.events:
+            yield f"events.{name}: is not described"
+    for name, note in entry.events.items():
+        if name not in service.events:
+            yield f"events.{name}: the data set has no such event type"
+        if not 1 <= note.retention_days <= MAX_RETENTION_DAYS:
+            yield f"events.{name}.retention_days: an event is kept for 1 to {MAX_RETENTION_DAYS} days"
+        for item in note.items:
+            if item not in service.items:
+                yield f"events.{name}.items: the data set has no {item}"
+            elif (_sharing_of(entry.items.get(item)) or service.sharing_class) is SharingClass.REFUSED:
+                yield f"events.{name}.items: {item} is not shared"
+        yield from _example_faults(f"events.{name}.example", note, entry, service)
+
+
+def _sharing_of(note: ItemNote | None) -> SharingClass | None:
+    return None if note is None else note.sharing
+
+
+def _example_faults(place: str, event: EventNote, entry: CatalogueEntry, service: ServiceEntry) -> Iterator[str]:
+    """An example is read by everybody who has an account: what is sensitive stands there as the mask leaves it."""
+    for name in event.items:
+        if name not in event.example:
+            yield f"{place}: {name} is missing"
+    for name, value in event.example.items():
+        item, note = service.items.get(name), entry.items.get(name)
+        if name not in event.items:
+            yield f"{place}.{name}: the event does not carry it"
+        elif item is None or note is None:
+            continue  # told already
+        elif item.classification == SENSITIVE:
+            if item.mask is not None and not is_masked(item.mask, value):
+                yield f"{place}.{name}: a sensitive item stands as the mask {item.mask} leaves it"
+        elif not is_full(note.type.value, value):
+            yield f"{place}.{name}: is no {note.type.value}"
+        elif note.codes and not all(code in note.codes for code in _codes(value)):
+            yield f"{place}.{name}: is not in its code table"
+
+
+def _codes(value: Any) -> list[str]:
+    """What of a value stands in a code table: itself, or each text of a list."""
+    return [code for code in value if isinstance(code, str)] if isinstance(value, list) else [str(value)]
 
 
 def _question_faults(entry: CatalogueEntry, service: ServiceEntry) -> Iterator[str]:

@@ -27,6 +27,7 @@ class ListedView(BaseModel):
     theme: str | None
     subject_kind: str
     sharing_class: str
+    events: list[str]
     rank: int
 
 
@@ -38,7 +39,10 @@ class CataloguePage(BaseModel):
 
 
 class CatalogueView(BaseModel):
-    """目录条目. The data set as it is registered (items with classification, mask and 数源部门), and its catalogue entry."""
+    """目录条目. The data set as it is registered (items with classification, mask and 数源部门), and its catalogue entry.
+
+    The entry has types and codes by item, and by event type its title, its items, for how long it is kept, an example.
+    """
 
     service: str
     version: int
@@ -131,6 +135,7 @@ def listed_view(listed: Listed) -> dict[str, Any]:
         "theme": None if entry is None else entry.theme.value,
         "subject_kind": service.subject_kind.value,
         "sharing_class": service.sharing_class.value,
+        "events": list(service.events),
         "rank": listed.rank,
     }
 

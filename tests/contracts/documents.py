@@ -1,4 +1,7 @@
-"""Writes the OpenAPI documents of every HTTP component: `python -m tests.contracts.documents`; a diff is reviewed."""
+"""Writes the OpenAPI document of every HTTP component and the AsyncAPI document of the built-in events; a diff is reviewed.
+
+`python -m tests.contracts.documents`
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from audit.app import document_app as audit_app
+from deploy.config.services import BOOTSTRAP_FILE
+from deploy.home import INSTANCE
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey
 from gateway import outway_app
@@ -21,9 +26,16 @@ from gateway.data_door_document import data_door_paths
 from identity import app as identity_app
 from identity.config import Settings as IdentitySettings
 from registry import app as registry_app
+from registry.bootstrap import read_bootstrap
+from registry.catalogue.asyncapi import describe_events
+from registry.catalogue.compare import Version
+from registry.catalogue.forms import parse_catalogue
+from registry.catalogue.model import Words
 from registry.config import Settings as RegistrySettings
+from registry.model import ServiceEntry
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "exchange" / "openapi"
+EVENTS = DIRECTORY.parent / "asyncapi" / "events.json"
 URL = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
@@ -91,11 +103,29 @@ def document(name: str) -> str:
             operation["responses"].pop("422", None)
     for schema in ("HTTPValidationError", "ValidationError"):
         made.get("components", {}).get("schemas", {}).pop(schema, None)
+    return _written(made)
+
+
+def events_document() -> str:
+    """The AsyncAPI document of every event type of the built-in data sets, as it is committed."""
+    return _written(describe_events(built_in(), Words("共享交换事件", "Events of the exchange"), "1"))
+
+
+def built_in() -> list[Version]:
+    """The built-in data sets that have events, with their catalogue entries."""
+    first = read_bootstrap(BOOTSTRAP_FILE, INSTANCE)
+    services = [found.entity for found in first.entries if isinstance(found.entity, ServiceEntry) and found.entity.events]
+    return [Version(service, parse_catalogue(first.catalogue[service.id])) for service in services]
+
+
+def _written(made: dict[str, Any]) -> str:
     return json.dumps(made, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def main() -> None:
     """Write all of them."""
+    EVENTS.parent.mkdir(exist_ok=True)
+    EVENTS.write_text(events_document(), encoding="utf-8")
     DIRECTORY.mkdir(exist_ok=True)
     for name in APPS:
         (DIRECTORY / f"{name}.json").write_text(document(name), encoding="utf-8")

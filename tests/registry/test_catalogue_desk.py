@@ -62,6 +62,9 @@ async def test_filters_and_pages_leave_nothing_out_and_nothing_twice(town: Town)
     assert await found(town, sharing_class="unconditional") == ["business-licence"]
     assert await found(town, provider="CN-YA/GOV/tax", theme="taxation") == ["deed-tax", "income-tax", "tax-status"]
     assert await found(town, most_classification=2) == []
+    assert await found(town, has_events=False) == ["contributions", "income-tax"]
+    assert len(await found(town, has_events=True)) == 8
+    assert await found(town, "resident.moved") == ["resident-identity"]
     seen: list[str] = []
     after: str | None = None
     while True:
@@ -82,10 +85,18 @@ async def test_an_entry_is_read_with_its_data_set_and_its_description_for_machin
     assert (shown["version"], shown["state"], shown["ends_at"]) == (1, "published", None)
     assert shown["data_set"]["items"]["ethnicity"]["classification"] == 3
     assert shown["entry"]["items"]["gender"]["codes"]["女"] == {"zh": "女", "en": "female"}
+    moved = shown["entry"]["events"]["resident.moved"]
+    assert (moved["title"]["zh"], moved["items"], moved["retention_days"]) == ("居民户籍地址变更", ["address"], 90)
     described = await town.client.catalogue.openapi(machine, LICENCE)
     items = described["components"]["schemas"]["Answer"]["properties"]["data"]["properties"]
     assert (items["capital"]["x-type"], items["established_on"]["x-type"]) == ("integer", "date")
-    for call in (town.client.catalogue.show, town.client.catalogue.openapi, town.client.catalogue.versions):
+    calls = town.client.catalogue
+    events = await calls.asyncapi(machine, IDENTITY)
+    assert (events["asyncapi"], events["info"]["version"]) == ("3.0.0", "1")
+    assert list(events["components"]["messages"]) == ["resident.registered", "resident.moved", "resident.deceased"]
+    with pytest.raises(Problem, match="this data set has no events"):
+        await calls.asyncapi(machine, "CN-YA/GOV/tax/taxation/income-tax")
+    for call in (calls.show, calls.openapi, calls.asyncapi, calls.versions):
         with pytest.raises(Problem, match="unknown-service"):
             await call(machine, f"{POPULATION}/nothing")
     for account in ("citizen", "agent", "operator"):
@@ -107,6 +118,17 @@ async def test_a_data_set_is_not_submitted_without_an_entry_that_has_no_fault(to
         await town.client.filings.rewrite(await town.token("integrator"), draft, DEEDS, {"name": "x"})
     draft = await town.client.filings.rewrite(await town.token("integrator"), draft, DEEDS, entry_for(DEEDS))
     assert (await town.client.filings.take(await town.token("integrator"), draft, "submit"))["state"] == "submitted"
+
+
+async def test_a_data_set_with_events_is_not_submitted_before_all_of_them_are_described(town: Town) -> None:
+    await town.published("subsystem", SYSTEM)
+    announced = DEEDS | {"events": ["deed.changed"]}
+    with pytest.raises(Problem, match="the catalogue entry") as refused:
+        await filed(town, announced, entry_for(announced, events={}))
+    assert refused.value.extra["faults"] == ["events.deed.changed: is not described"]
+    await town.published("service", announced | {"id": f"{SYSTEM['id']}/announced"})
+    [row] = (await town.client.catalogue.search(await town.token("officer"), "deed.changed"))["data_sets"]
+    assert row["events"] == ["deed.changed"]
 
 
 async def test_what_is_published_is_found_at_once_and_what_has_ended_no_more(town: Town) -> None:

@@ -26,5 +26,6 @@ def entry_for(service: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
         "laws": [LAW],
         "offered": ["api", "event"] if service.get("events") else ["api"],
         "items": {name: {"type": "text"} for name in service["items"]},
+        "events": {name: {"title": words} for name in service.get("events", ())},
     }
     return entry | changed

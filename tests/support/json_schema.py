@@ -19,9 +19,9 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
     "integer": lambda value: type(value) is int,
     "null": lambda value: value is None,
 }
-_SILENT = {"title", "description", "format"}
+_SILENT = {"title", "description", "format", "examples", "contentMediaType", "contentSchema"}
 _KNOWN = {
-    *("type", "enum", "const", "pattern", "maxLength", "oneOf", "anyOf", "$ref"),
+    *("type", "enum", "const", "pattern", "maxLength", "minimum", "maximum", "oneOf", "anyOf", "$ref"),
     *("required", "properties", "additionalProperties", "minProperties", "items", "minItems", "maxItems", "uniqueItems"),
 }
 
@@ -49,6 +49,8 @@ def _is_plain(schema: Schema, value: object) -> bool:
     if types and not any(_TYPES[name](value) for name in ([types] if isinstance(types, str) else types)):
         return False
     if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
+        return False
+    if type(value) is int and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         return False
     if not isinstance(value, str):
         return True
