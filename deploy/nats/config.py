@@ -32,7 +32,7 @@ def server_config(
     store: Path,
     users: Sequence[NatsUser],
     seat: Seat | None = None,
-    max_file_store: str = "2GB",
+    max_file_store: str = "8GB",
 ) -> str:
     """Return the text of the file; without a `seat` the server stands alone.
 

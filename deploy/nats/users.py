@@ -1,7 +1,7 @@
 """Who may say and hear what on the bus: one NKey user per process kind, with the least permission.
 
 A user that may publish on a subject cannot thereby read it, and nobody but its owner may read an inbox. The deliverer
-alone speaks to JetStream's own API, about streams and consumers and nothing else: the streams are its to make. None is
+alone speaks to JetStream's own API, about the members' streams and nothing else: they are its to make. None is
 allowed to answer on whatever subject a message names (`allow_responses`), because that would lift the limits of its
 publish list.
 """
@@ -25,6 +25,7 @@ from exchange.subjects import (
     KEYS_CHANGED,
     PREFIX,
     SNAPSHOT_CHANGED,
+    event_stream,
     events_of_member,
     reply_inbox,
     requests_of_member,
@@ -71,16 +72,14 @@ def department(member: str, instance: str = INSTANCE) -> NatsPermission:
     return _permission(member, publish=("_INBOX.gateway.>", events), subscribe=(requests, ANNOUNCEMENTS))
 
 
-def deliverer() -> NatsPermission:
-    """Keep the streams and read them; it can say no event itself, nor hear one but through a stream."""
-    streams = ("CREATE", "DELETE", "INFO")
-    consumers = ("CREATE.*", "CREATE.*.>", "DELETE.*.*", "INFO.*.*")
-    publish = (
-        *(f"$JS.API.STREAM.{verb}.*" for verb in streams),
-        *(f"$JS.API.CONSUMER.{verb}" for verb in consumers),
-        "$JS.FC.>",
-    )
-    return _permission(DELIVERER, publish=publish, subscribe=(ANNOUNCEMENTS,))
+def deliverer(members: Iterable[str], instance: str = INSTANCE) -> NatsPermission:
+    """Keep the members' streams and read them; it can say no event itself, nor hear one but through a stream."""
+    streams = [event_stream(MemberId(instance, MEMBER_CLASS, member)) for member in members]
+    of_streams = ("STREAM.CREATE.{}", "STREAM.DELETE.{}", "STREAM.INFO.{}")
+    of_consumers = ("CONSUMER.CREATE.{}", "CONSUMER.CREATE.{}.>", "CONSUMER.DELETE.{}.*", "CONSUMER.INFO.{}.*")
+    publish = [f"$JS.API.{call.format(stream)}" for stream in streams for call in (*of_streams, *of_consumers)]
+    flow = [f"$JS.FC.{stream}.>" for stream in streams]
+    return _permission(DELIVERER, publish=(*publish, *flow), subscribe=(ANNOUNCEMENTS,))
 
 
 def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> NatsPermission:
@@ -90,10 +89,11 @@ def _permission(name: str, *, publish: tuple[str, ...], subscribe: tuple[str, ..
 
 def permissions_of(instance: str, newcomers: Iterable[str] = ()) -> tuple[NatsPermission, ...]:
     """Everybody on the bus of one instance; `newcomers` are member codes that are not built in."""
+    members = (*DEPARTMENTS, *newcomers)
     return (
         *(gateway(number) for number in GATEWAYS),
-        *(department(member, instance) for member in (*DEPARTMENTS, *newcomers)),
-        deliverer(),
+        *(department(member, instance) for member in members),
+        deliverer(members, instance),
         _permission("identity", publish=(KEYS_CHANGED, CONSENT_CHANGED)),
         _permission("registry", publish=(SNAPSHOT_CHANGED,), subscribe=(KEYS_CHANGED,)),
         _permission("integrator", publish=(CHECKPOINT_PUBLISHED,)),

@@ -18,7 +18,7 @@ from exchange.log import get_logger
 from exchange.problem import Problem
 from gateway.delivery import store
 from gateway.delivery.model import Taken
-from gateway.delivery.streams import Message, Stream
+from gateway.delivery.streams import LARGE_BYTES, Message, Stream
 from registry.client import Snapshot
 
 WATCH_EVERY_MS: Final = 1_000
@@ -140,6 +140,10 @@ class Intake:
             return True
         if state.first > head.sequence + 1:
             await self._mend(self._found("event-missing", head, f"the stream begins with {state.first}"))
+            return True
+        if state.size > LARGE_BYTES and state.last == head.sequence:
+            log.info("stream-made-anew", member=self.member, size=state.size)
+            await self.stream.make(head.sequence + 1)
             return True
         self._unread = self._unread + 1 if state.last > head.sequence else 0
         if self._unread >= UNREAD_TIMES:

@@ -24,7 +24,10 @@ DUPLICATES_SECONDS: Final = 120
 IDLE_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 1.0
 MAX_PENDING_BYTES: Final = 64 << 20
-MAX_BYTES: Final = 1 << 30
+MAX_BYTES: Final = 256 << 20
+"""Of one stream; a server reserves as much for each of its streams."""
+LARGE_BYTES: Final = MAX_BYTES // 2
+"""Of what has been taken in; then the stream is made anew, so that it never has to refuse an event."""
 MAX_MESSAGE_BYTES: Final = 8_388_608
 
 
@@ -42,6 +45,8 @@ class StreamState:
 
     first: int
     last: int
+    size: int
+    """Bytes."""
 
 
 class BusAway(Exception):
@@ -92,7 +97,7 @@ class Stream:
             return None
         except (NatsError, OSError) as error:
             raise BusAway(type(error).__name__) from None
-        return StreamState(found.first_seq or found.last_seq + 1, found.last_seq)
+        return StreamState(found.first_seq or found.last_seq + 1, found.last_seq, found.bytes)
 
     async def make(self, first: int) -> None:
         """Make the stream so that its first message is number `first`, throwing away whatever was there. Raises BusAway."""
