@@ -70,9 +70,10 @@ async def own_system(request: Request, publisher: ThePublisher) -> str:
         return entry.key if entry is not None and entry.owner == owner and entry.is_active(now) else None
 
     caller, _ = await signed_by(request, key_of=key_of, now=now)
-    member = {data_set.member for data_set in publisher.data_sets}
-    system = parse_subsystem_id(caller)
-    if system.member.member not in member or system.member.instance != publisher.instance:
+    members = {data_set.member for data_set in publisher.data_sets}
+    found = snapshot.subsystems.get(caller)
+    system = parse_subsystem_id(caller) if found is not None else None
+    if system is None or system.member.member not in members or system.member.instance != publisher.instance:
         raise Problem("forbidden", "only a system of this department says what happened here")
     return str(system)
 

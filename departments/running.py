@@ -104,6 +104,13 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
+def provider_app(title: str, *, lifespan: Any = None, ready: Any = None) -> FastAPI:
+    """The HTTP side of a department as FastAPI sees it; its OpenAPI document is committed."""
+    app = create_app(title, description="Say what happened in the register.", lifespan=lifespan, ready=ready)
+    app.include_router(router)
+    return app
+
+
 @dataclass(slots=True)
 class Running:
     """提供部门进程. One provider process: what it serves, and under which NATS subjects it is asked."""
@@ -117,10 +124,8 @@ class Running:
     _snapshots: SnapshotSource | None = field(default=None, init=False)
 
     def app(self) -> FastAPI:
-        """The HTTP side: health and metrics; the bus is listened to while it runs."""
-        app = create_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
-        app.include_router(router)
-        return app
+        """The HTTP side: health, metrics, and the door for what happened; the bus is listened to while it runs."""
+        return provider_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -31,6 +31,7 @@ from registry.model import (
     parse_entity,
 )
 from registry.rights import attach, is_signer, parse_right, restriction_faults, signing_key_of, verify_right_signature
+from registry.shared_texts import SharedTexts
 from registry.snapshot import (
     AUTHORITIES,
     FIXED_PARTS,
@@ -444,13 +445,13 @@ def _prove(
     catalogue: _Catalogue, lines: list[bytes] | tuple[bytes, ...], keys: Mapping[str, KeyEntry], earlier: Mapping[bytes, _Proven]
 ) -> _Catalogue:
     proven, unproven = dict(catalogue.proven), []
-    shared = _Shared()
+    shared = SharedTexts()
     for line in lines:
         digest = sha256(line)
         found = earlier.get(digest)
         if found is None:
             try:
-                found = shared.use(_prove_line(line, keys))
+                found = _thrifty(_prove_line(line, keys), shared)
             except Problem as problem:
                 log.warning("right-refused", provider=catalogue.provider, reason=problem.reason or problem.detail)
                 unproven.append(line)
@@ -473,31 +474,6 @@ def _prove_line(line: bytes, keys: Mapping[str, KeyEntry]) -> _Proven:
     return _Proven(right, kids[0], kids[1], at)
 
 
-class _Shared:
-    """Equal names, terms and texts of many rights, kept once: a hundred thousand rights differ in little."""
-
-    __slots__ = ("_facts", "_items", "_purposes", "_texts")
-
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._purposes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._items: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
-        self._facts: dict[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, tuple[int, ...]]] = {}
-
-    def use(self, proven: _Proven) -> _Proven:
-        """The same, sharing what another right has already."""
-        right, text = proven.right, self._text
-        shared = replace(
-            right,
-            consumer=text(right.consumer),
-            service=text(right.service),
-            purposes=self._purposes.setdefault(right.purposes, right.purposes),
-            legal_basis=text(right.legal_basis),
-            items=self._items.setdefault(tuple(right.items.items()), right.items),
-            facts=self._facts.setdefault(tuple(right.facts.items()), right.facts),
-            application=text(right.application),
-        )
-        return _Proven(shared, text(proven.grant_kid), text(proven.acceptance_kid), proven.registered_at)
-
-    def _text(self, text: str) -> str:
-        return self._texts.setdefault(text, text)
+def _thrifty(proven: _Proven, shared: SharedTexts) -> _Proven:
+    kids = shared.text(proven.grant_kid), shared.text(proven.acceptance_kid)
+    return _Proven(shared.right(proven.right), *kids, proven.registered_at)

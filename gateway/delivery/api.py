@@ -23,7 +23,7 @@ from gateway.facts import active_key
 from gateway.outcomes import Outcomes
 from registry.client import EventForm
 
-_SIGNED = ("malformed-request", "signature-invalid", "signature-stale", "registry-stale")
+_SIGNED = ("malformed-request", "signature-invalid", "signature-stale", "forbidden", "registry-stale")
 _OWN = (*_SIGNED, "not-found")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -184,13 +184,16 @@ TheDesk = Annotated[DeliveryDesk, Depends(desk_of)]
 
 
 async def calling_subscriber(request: Request, desk: TheDesk) -> tuple[str, SignedRequest]:
-    """FastAPI dependency: the subsystem that signed the call with a key that is active now. Raises as `signed_by`."""
+    """FastAPI dependency: the subsystem that signed the call, with an active key. Raises as `signed_by`, and `forbidden`."""
     snapshot, now = desk.deliverer.snapshots.current(), desk.deliverer.clock.now()
 
     def key_of(kid: str, owner: str) -> VerifyKey | None:
         return active_key(snapshot, kid, owner=owner, now=now)
 
-    return await signed_by(request, key_of=key_of, now=now)
+    caller, signed = await signed_by(request, key_of=key_of, now=now)
+    if caller not in snapshot.subsystems:
+        raise Problem("forbidden", "only a registered system subscribes")
+    return caller, signed
 
 
 Subscriber = Annotated[tuple[str, SignedRequest], Depends(calling_subscriber)]
@@ -319,7 +322,7 @@ async def seen_subscription(identifier: Identifier, request: Request, desk: TheD
 
 
 Seen = Annotated[tuple[Subscription, str], Depends(seen_subscription)]
-_SEEN = (*_OWN, "unauthenticated", "forbidden")
+_SEEN = (*_OWN, "unauthenticated")
 
 
 @router.get("/subscriptions/{identifier}/dead-letters", response_model=DeadLetterList, responses=problem_responses(*_SEEN))

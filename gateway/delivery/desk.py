@@ -115,7 +115,7 @@ class DeliveryDesk:
         if wanted.everybody and wanted.form is not EventForm.FULL:
             raise Problem("malformed-request", "thin deliveries go only for people on a list")
         self._require_address(wanted.webhook)
-        self.right(snapshot, consumer, wanted.service, wanted.purpose, wanted.form)
+        _require_particulars(self.right(snapshot, consumer, wanted.service, wanted.purpose, wanted.form), wanted)
         known = await store.find_subscription(self.pool, wanted.id)
         if known is not None:
             return _same(known, consumer, wanted)
@@ -340,6 +340,20 @@ class DeliveryDesk:
             purpose=subscription.purpose,
         )
         await self.deliverer.journal.append(EntryRow(heading, Content(leaf, body, blind)))
+
+
+def _require_particulars(right: AccessRight, wanted: Wanted) -> None:
+    """What each delivery would be refused for is refused at once. Raises `malformed-request`."""
+    missing = [
+        name
+        for name, needed, given in (
+            ("officer", right.officer_required, wanted.officer),
+            ("case", right.case_required, wanted.case),
+        )
+        if needed and given is None
+    ]
+    if missing:
+        raise Problem("malformed-request", f"the right demands {' and '.join(missing)}")
 
 
 def new_subscription_id() -> str:

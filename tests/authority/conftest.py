@@ -1,4 +1,4 @@
-"""The components that people and machines call, running; no department is needed to be refused."""
+"""The components that people and machines call, running; one department is enough to be refused by."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from deploy.local import Addresses, LocalExchange
 from deploy.session import Session, open_session
 from deploy.supervisor import Supervised
 
-ABSENT = {"gateway-2", *DEPARTMENTS}
+DEPARTMENT = "market-regulation"
+ABSENT = {"gateway-2", *DEPARTMENTS} - {DEPARTMENT}
 
 
 class ControlPlane(LocalExchange):
-    """An exchange without departments."""
+    """An exchange with one department."""
 
     def _plan(self) -> list[list[Supervised]]:
         return [[part for part in stage if part.name not in ABSENT] for stage in super()._plan()]

@@ -17,12 +17,19 @@ import pytest
 from deploy.home import CONSUMER
 from deploy.session import Session
 from exchange.envelope import HttpRequest, Tag, sign_request
+from tests.authority.conftest import DEPARTMENT
 from tests.contracts.documents import DIRECTORY
 
 TABLE = Path(__file__).with_name("authority.txt")
 PEOPLE = ("officer", "auditor", "operator", "security", "registrar", "integrator", "supervisor", "agent", "citizen")
-SIGNERS = {"consumer": (CONSUMER, "transfer"), "gateway": ("gateway-1", "gateway-1"), "registry": ("registry", "registry")}
+SIGNERS = {
+    "consumer": (CONSUMER, "transfer"),
+    "gateway": ("gateway-1", "gateway-1"),
+    "registry": ("registry", "registry"),
+    "publisher": ("CN-YA/GOV/market-regulation/enterprise", DEPARTMENT),
+}
 COLUMNS = ("nobody", *PEOPLE, *SIGNERS)
+STANDS_FOR = {"gateway": "gateway-1", "department": DEPARTMENT}
 WORD = {401: "who", 403: "no"}
 PARAMETERS = {
     "kid": "A" * 43,
@@ -32,6 +39,8 @@ PARAMETERS = {
     "serial": "999999999",
     "kind": "services",
     "collection": "members",
+    "identifier": "00000000-0000-4000-8000-000000000000",
+    "number": "1",
 }
 
 
@@ -51,7 +60,7 @@ def filled(path: str) -> str:
 
 async def try_call(session: Session, caller: str, component: str, verb: str, path: str) -> str:
     """Call as somebody, with an empty object where a body is expected; how far it came."""
-    url = session.urls["gateway-1" if component == "gateway" else component]
+    url = session.urls[STANDS_FOR.get(component, component)]
     body = b"{}" if verb in ("POST", "PUT", "PATCH") else b""
     headers = [("content-type", "application/json")] if body else []
     target = filled(path)

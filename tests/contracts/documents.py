@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from audit.app import document_app as audit_app
+from departments.running import provider_app
 from deploy.config.services import BOOTSTRAP_FILE
 from deploy.home import INSTANCE
 from exchange.clock import SystemClock
@@ -23,6 +24,7 @@ from gateway import outway_app
 from gateway.app import control_app
 from gateway.config import OutwaySettings
 from gateway.data_door_document import data_door_paths
+from gateway.delivery.app import control_app as deliverer_app
 from identity import app as identity_app
 from identity.config import Settings as IdentitySettings
 from registry import app as registry_app
@@ -87,6 +89,8 @@ APPS: Mapping[str, Callable[[Path], FastAPI]] = {
     "audit": lambda _: audit_app(),
     "gateway": lambda _: control_app(),
     "outway": _outway,
+    "deliverer": lambda _: deliverer_app(),
+    "department": lambda _: provider_app("Yitong department"),
 }
 
 

@@ -133,7 +133,7 @@ async def test_a_component_says_only_what_is_its_own(nats_server: TestBus, compo
 @pytest.mark.invariant("I-50")
 @pytest.mark.parametrize("component", COMPONENTS)
 async def test_a_component_hears_only_what_is_meant_for_it(nats_server: TestBus, component: str) -> None:
-    everybody_told = (*GATEWAYS, *DEPARTMENTS)
+    everybody_told = (*GATEWAYS, *DEPARTMENTS, "deliverer")
     inboxes = {name: nats_server.inbox_prefix(name) for name in COMPONENTS}
     allowed = {
         **dict.fromkeys(NEVER_HEARD, ()),
@@ -162,6 +162,24 @@ async def test_a_department_makes_reads_and_removes_no_stream_and_no_consumer(na
         allowed = [subject for subject in tried if await trial.may_publish(subject)]
         assert allowed == []
         assert await trial.may_publish(EVENT.format(component)), "what was refused is the subject, not the speaker"
+
+
+@pytest.mark.invariant("I-50")
+async def test_the_deliverer_keeps_the_members_streams_and_no_others(nats_server: TestBus) -> None:
+    """I-50: what it may say to JetStream, word for word; nothing by which one message is taken out, or altered."""
+    may = [
+        *("STREAM.CREATE.{}", "STREAM.DELETE.{}", "STREAM.INFO.{}"),
+        *("CONSUMER.CREATE.{}", "CONSUMER.CREATE.{}.reader", "CONSUMER.CREATE.{}.reader.ex.v1.evt.x"),
+        *("CONSUMER.DELETE.{}.reader", "CONSUMER.INFO.{}.reader"),
+    ]
+    async with speaking_as(nats_server, "deliverer") as trial:
+        for member in DEPARTMENTS:
+            stream = STREAM.format(member)
+            allowed = {subject for subject in JETSTREAM_API if await trial.may_publish(subject.format(stream))}
+            assert allowed == {f"$JS.API.{call}" for call in may} | {"$JS.FC.{}.reader.1"}
+            assert not await trial.may_publish(EVENT.format(member))
+        for other in ("EVT-CN-YA-GOV-nobody", "EVT-CN-YB-GOV-tax", "KV_other"):
+            assert [subject for subject in JETSTREAM_API if await trial.may_publish(subject.format(other))] == []
 
 
 @pytest.mark.invariant("I-50")

@@ -165,6 +165,8 @@ async def test_another_systems_subscription_does_not_exist(scene: Scene) -> None
         ({"types": ("resident.moved",)}, "malformed-request"),
         ({"service": f"{LICENCE}x"}, "unknown-service"),
         ({"purpose": "mortgage-lending"}, "purpose-not-covered"),
+        ({"officer": None}, "malformed-request"),
+        ({"case": None}, "malformed-request"),
         ({"webhook": "http://127.1/x"}, "malformed-request"),
         ({"webhook": "ftp://127.0.0.1/x"}, "malformed-request"),
     ],

@@ -135,7 +135,7 @@ async def test_x_roads_tools_read_the_catalogue(stage: Stage, outways: Mapping[s
             assert await tools.endpoints(row) == [("post", f"/r1/{'/'.join(row)}")]
         shared = await tools.shared_params()
         assert {"real-estate", "tax", "anju-bank"} <= {row[2] for row in shared.members()}
-        assert {row[3:5] for row in shared.servers()} == {("gateway-1", "gateway-1"), ("gateway-2", "gateway-2")}
+        assert {row[3:5] for row in shared.servers()} == {(name, name) for name in ("deliverer", "gateway-1", "gateway-2")}
         clients = (await http.get(f"{url}/listClients", headers={"accept": "application/json"})).json()["member"]
         named = {row["id"]["subsystem_code"] for row in clients if "subsystem_code" in row["id"]}
         assert named == {row[3] for row in shared.subsystems()}
