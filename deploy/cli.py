@@ -32,7 +32,7 @@ from deploy import (
     service_commands,
     sign_commands,
 )
-from deploy.demo import StoryError, tell
+from deploy.demo import tell
 from deploy.home import CONSUMER, INSTANCE, SANDBOX, Home, default_home
 from deploy.launching import local_exchange, show_status, start_in_background
 from deploy.local import PEOPLE, Addresses, LocalExchange
@@ -41,6 +41,7 @@ from deploy.receipts import keep_receipt
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session, open_session
 from deploy.speech import Speaker, speaker
+from deploy.story import StoryError
 from deploy.supervisor import AlreadyRunningError, shut_down
 from gateway.client import Fetched, Wanted
 

@@ -1,84 +1,31 @@
-"""The story of a real-estate transfer (不动产转移登记), told by a running exchange: every line it prints it has seen happen."""
+"""The story that a running exchange tells, every line of which it has seen happen.
+
+A flat changes hands (不动产转移登记) by questions; then a firm ends and a person dies, and who must know learns it by events.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import httpx2
 
 from audit.client import SearchRequest, load_trust, verify_receipt
-from departments.client import Cast
-from deploy.home import CONSUMER, INSTANCE
+from deploy import demo_events
+from deploy.home import CONSUMER
 from deploy.local import LocalExchange
 from deploy.receipts import keep_receipt, write_trust
 from deploy.session import Session
 from deploy.speech import Speaker
+from deploy.story import CASE, PURPOSE, RECOVERY_SECONDS, Story, StoryError
 from exchange.canonical import canonical
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 from exchange.receipt import issue_receipt
 from exchange.record import present, presentation_hash
 from gateway.client import Fetched, Wanted, prepare, read_answer
-
-PURPOSE = "real-estate-transfer"
-CASE, OFFICER = "2026-0417", "officer-007"
-RECOVERY_SECONDS = 20
-
-
-class StoryError(AssertionError):
-    """A step did not come out as told."""
-
-
-@dataclass(slots=True)
-class Story:
-    """演示. The steps share what they learned: receipts, and the consent that was given."""
-
-    session: Session
-    exchange: LocalExchange
-    speaker: Speaker
-    receipts: list[Fetched] = field(default_factory=list)
-    consent: str = ""
-    first_request: str = ""
-
-    @property
-    def cast(self) -> Cast:
-        """Who plays what."""
-        return self.exchange.cast
-
-    def wanted(self, service: str, subject: str, **more: Any) -> Wanted:
-        """A question of the case's officer."""
-        return Wanted(f"{INSTANCE}/GOV/{service}", subject, PURPOSE, officer=OFFICER, case=CASE, **more)
-
-    async def fetch(self, wanted: Wanted) -> Fetched:
-        """Ask as the transfer system, and keep the receipt."""
-        fetched = await self.session.consumer().fetch(wanted)
-        self.receipts.append(fetched)
-        return fetched
-
-    def require(self, holds: bool, zh: str, en: str) -> None:  # noqa: FBT001 - reads as a sentence
-        """Say what was seen, or end the story. Raises StoryError."""
-        if not holds:
-            self.speaker.bad(zh, en)
-            raise StoryError(en)
-        self.speaker.good(zh, en)
-
-    async def require_refusal(self, code: str, work: Awaitable[object], zh: str, en: str) -> Problem:
-        """The work must be refused with `code`. Raises StoryError."""
-        try:
-            await work
-        except Problem as problem:
-            self.require(
-                problem.code == code,
-                f"{zh}（{problem.code}：{problem.kind.title_zh}）",
-                f"{en} ({problem.code}: {problem.detail})",
-            )
-            return problem
-        self.require(holds=False, zh=zh, en=en)
-        raise StoryError(en)
 
 
 async def ask_identity(story: Story) -> None:
@@ -264,7 +211,7 @@ async def verify_receipts(story: Story) -> None:
     """Every receipt verifies offline against the log's checkpoint; one with a flipped byte does not."""
     trust = load_trust(await write_trust(story.session))
     directory = story.exchange.home.root / "receipts"
-    for number, fetched in enumerate(story.receipts, start=1):
+    for number, fetched in enumerate([*story.receipts, *story.learned], start=1):
         await keep_receipt(story.session, fetched, directory / f"{number:02}.json")
     files = sorted(directory.glob("*.json"))
     reports = [verify_receipt(file.read_bytes(), trust) for file in files]
@@ -288,6 +235,7 @@ STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[None]]], ...] = (
     ("向不动产登记查询查封抵押", "Real estate: is the flat encumbered?", ask_encumbrance),
     ("不该放行的，一概拒绝", "What must not leave, does not", refuse_the_rest),
     ("提供部门进程中断", "The provider's process dies", kill_the_provider),
+    *demo_events.STEPS,
     ("审计员查证", "The auditor looks", audit_finds_all),
     ("离线验证回执", "Receipts, checked offline", verify_receipts),
 )

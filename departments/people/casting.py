@@ -39,6 +39,7 @@ class Cast:
     indebted_buyer: Person
     registered_elsewhere: Person
     expired_card: Person
+    pensioner: Person
     nobody: str
     buying_firm: Firm
     representative: Person
@@ -73,6 +74,7 @@ def cast(seed: int, count: int, as_of: date = REFERENCE_ON) -> Cast:
         indebted_buyer=member(Told.INDEBTED_BUYER),
         registered_elsewhere=member(Told.REGISTERED_ELSEWHERE),
         expired_card=member(Told.EXPIRED_CARD),
+        pensioner=_pensioner(population),
         nobody=population.script.nobody(),
         buying_firm=population.firms.at(firms.BUYER),
         representative=member(Told.REPRESENTATIVE),
@@ -80,4 +82,14 @@ def cast(seed: int, count: int, as_of: date = REFERENCE_ON) -> Cast:
         abnormal_firm=population.firms.at(firms.ABNORMAL),
         deregistered_firm=population.firms.at(firms.DEREGISTERED),
         no_firm=compose_enterprise_id(HOME_REGION, "NA000000"),
+    )
+
+
+def _pensioner(population: Population) -> Person:
+    """The first living person who has retired."""
+    return next(
+        person
+        for household in population.households()
+        for person in household.members
+        if person.deceased_on is None and person.employment is not None and person.employment.ended_on is not None
     )
