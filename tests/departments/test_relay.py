@@ -44,7 +44,7 @@ class Scene:
         publisher = parse_subsystem_id(PUBLISHER)
         return Relay(self.pool, self.department.jetstream(), NAME, lambda kind: event_subject(publisher, kind), SystemClock())
 
-    async def make_stream(self, first: int = 1) -> None:
+    async def make_stream(self, first: int = 1, *, window: float = 120.0) -> None:
         """The stream as it is kept (`invariants.md` 5.1), empty, its first number `first`."""
         config = StreamConfig(
             name=NAME,
@@ -53,6 +53,7 @@ class Scene:
             num_replicas=self.replicas,
             first_seq=first,
             discard=DiscardPolicy.NEW,
+            duplicate_window=window,
             deny_delete=True,
             deny_purge=True,
             allow_direct=False,
@@ -139,6 +140,29 @@ async def test_two_relays_at_once_and_one_that_has_forgotten_everything_put_noth
         await connection.execute("UPDATE outbox SET published_at = NULL WHERE sequence > 20")
     await until_published(scene, scene.relay())
     await require_whole(scene, 60)
+
+
+@pytest.mark.invariant("I-47")
+async def test_nothing_is_put_twice_after_the_bus_has_forgotten_what_ids_it_has_seen(scene: Scene) -> None:
+    """I-47: a relay that comes back after the de-duplication window, and has forgotten what it published."""
+    window = 0.1
+    await scene.keeper.jetstream().delete_stream(NAME)
+    await scene.make_stream(window=window)
+    for number in range(30):
+        await told(scene.pool, number)
+    await until_published(scene, scene.relay())
+    last = await scene.keeper.jetstream().get_msg(NAME, seq=30)
+    assert last.time is not None
+    forgotten_at = last.time.timestamp() + 2 * window
+
+    async def forgotten() -> bool:
+        return SystemClock().now() > forgotten_at
+
+    await until_yes(forgotten)
+    async with scene.pool.acquire() as connection:
+        await connection.execute("UPDATE outbox SET published_at = NULL")
+    await until_published(scene, scene.relay())
+    await require_whole(scene, 30)
 
 
 @pytest.mark.invariant("I-49")

@@ -24,7 +24,7 @@ from deploy.servers import NatsServer
 from exchange.record import Answer
 from tests.departments.test_outbox import KEY, SUBJECT, claims
 from tests.departments.test_relay import KEEPER, NAME, Scene, require_whole
-from tests.support.bus import connect_as
+from tests.support.bus import connect_as, until_made
 from tests.support.waiting import until_yes
 
 SAID = 500
@@ -133,7 +133,7 @@ async def scene(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     client, keeper = [await connect_as(user, cluster.urls, **AS_PROVIDER) for user in users]
     async with asyncpg.create_pool(database.url("yitong_tax"), min_size=1, max_size=8) as pool:
         made = ClusterScene(pool, client, keeper, cluster=cluster, users=users)
-        await made.make_stream()
+        await until_made(made.make_stream)
         await made.until_current(cluster.members)
         yield made
     await made.department.close()

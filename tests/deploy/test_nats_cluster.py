@@ -21,7 +21,7 @@ from deploy.nats.config import ROUTE_USER
 from deploy.nats.users import NatsPermission, NatsUser, load_users
 from deploy.process import LOOPBACK, Child, free_port
 from deploy.servers import NatsServer, _nats_program
-from tests.support.bus import connect_as
+from tests.support.bus import connect_as, until_made
 from tests.support.waiting import until, until_yes
 
 KEEPER = NatsPermission("keeper", publish=("$JS.API.>", "kept.>"), subscribe=("_INBOX.keeper.>",), inbox_prefix="_INBOX.keeper")
@@ -220,7 +220,7 @@ async def test_what_three_acknowledged_outlives_all_of_them_being_killed_at_once
 ) -> None:
     client = await connect_as(users[-1], cluster.urls)
     stream = client.jetstream()
-    await stream.add_stream(name="kept", subjects=["kept.>"], num_replicas=MEMBERS)
+    await until_made(lambda: stream.add_stream(name="kept", subjects=["kept.>"], num_replicas=MEMBERS))
     acknowledged = [(await stream.publish("kept.one", str(number).encode())).seq for number in range(50)]
     await client.close()
     urls = cluster.urls

@@ -73,7 +73,7 @@ def test_the_code_tables_hold_the_values_that_the_registers_do() -> None:
     assert codes["business-licence", "status"] == {"存续", "注销", "吊销"}
     assert codes["resident-identity", "gender"] == {"男", "女"}
     assert codes["ownership", "share"] == {"单独所有", "共同共有"}
-    assert codes["insurance-status", "status"] == {"正常参保", "退休"}
+    assert codes["insurance-status", "status"] == {"正常参保", "退休", "终止参保"}
     assert codes["tax-status", "credit_rating"] == {"A", "B", "M", "C", "D"}
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nats
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from deploy.nats.users import NatsUser
 from deploy.servers import NatsServer
+from tests.support.waiting import until_yes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +51,16 @@ async def connect_as(user: NatsUser, servers: str | list[str], **options: Any) -
         inbox_prefix=user.permission.inbox_prefix.encode(),
         **{"max_reconnect_attempts": -1, "connect_timeout": 5, **options},
     )
+
+
+async def until_made(make: Callable[[], Awaitable[object]]) -> None:
+    """Make a stream: a cluster that knows its leader does not know at once that all its members are there to hold one."""
+
+    async def is_made() -> bool:
+        try:
+            await make()
+        except (NatsError, TimeoutError):
+            return False
+        return True
+
+    await until_yes(is_made)
