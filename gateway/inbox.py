@@ -79,37 +79,70 @@ class Inbox:
 
         Raises `record-invalid` for a number that does not follow the last one.
         """
-        place = delivery.place
-        if place.subscription != self.subscription:
-            raise Problem("record-invalid", reason="the delivery is of another subscription")
-        await connection.execute("INSERT INTO inbox (subscription) VALUES ($1) ON CONFLICT DO NOTHING", self.subscription)
-        row = await connection.fetchrow("SELECT sub_seq, hash FROM inbox WHERE subscription = $1 FOR UPDATE", self.subscription)
-        held = Cursor() if row is None else Cursor(row["sub_seq"], row["hash"])
-        if place.sequence <= held.sequence:
+        if not self._is_next(await self._lock(connection), delivery):
             return False
-        if (place.sequence, place.previous or FIRST) != (held.sequence + 1, held.hash):
-            raise Problem("record-invalid", reason="the delivery does not follow the one before")
-        await connection.execute(
-            "UPDATE inbox SET sub_seq = $2, hash = $3 WHERE subscription = $1", self.subscription, place.sequence, place.hash
-        )
+        await self._advance(connection, _behind(delivery))
         return True
 
     async def handle(self, deliveries: Sequence[Delivery], handler: Handler) -> Cursor:
         """Handle deliveries in order, each once; where it stands afterwards.
 
-        Stops at one whose handling fails until that has failed five times; then it is put aside. Raises what `take` raises.
+        Those that succeed share a commit. Stops at one whose handling fails until that has failed five times; then it is put
+        aside. Raises what `take` raises, and a Problem of the handler; what was handled before stands.
         """
-        for delivery in deliveries:
-            try:
-                async with self.pool.acquire() as connection, connection.transaction():
-                    if await self.take(connection, delivery):
-                        await handler(connection, delivery)
-            except Problem:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
-                if not await self._failed(delivery, type(error).__name__):
+        left = list(deliveries)
+        while left:
+            done, failure = await self._handle_together(left, handler)
+            left = left[done:]
+            if isinstance(failure, Problem):
+                raise failure
+            if failure is not None:
+                if not await self._failed(left[0], type(failure).__name__):
                     break
+                left = left[1:]
         return await self.cursor()
+
+    async def _handle_together(self, deliveries: Sequence[Delivery], handler: Handler) -> tuple[int, Exception | None]:
+        """As many as succeed, one after the other, in one commit; how many, and what the next one failed with."""
+        failure: Exception | None = None
+        async with self.pool.acquire() as connection, connection.transaction():
+            before = held = await self._lock(connection)
+            done = 0
+            for delivery in deliveries:
+                try:
+                    if self._is_next(held, delivery):
+                        async with connection.transaction():  # a savepoint: whatever fails takes nobody else's effect with it
+                            await handler(connection, delivery)
+                        held = _behind(delivery)
+                except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
+                    failure = error
+                    break
+                done += 1
+            if held != before:
+                await self._advance(connection, held)
+        return done, failure
+
+    async def _lock(self, connection: Connection) -> Cursor:
+        """What has been taken; nobody else takes anything until the transaction ends."""
+        await connection.execute("INSERT INTO inbox (subscription) VALUES ($1) ON CONFLICT DO NOTHING", self.subscription)
+        row = await connection.fetchrow("SELECT sub_seq, hash FROM inbox WHERE subscription = $1 FOR UPDATE", self.subscription)
+        return Cursor() if row is None else Cursor(row["sub_seq"], row["hash"])
+
+    def _is_next(self, held: Cursor, delivery: Delivery) -> bool:
+        """False if it was taken before. Raises `record-invalid` for one that does not follow."""
+        place = delivery.place
+        if place.subscription != self.subscription:
+            raise Problem("record-invalid", reason="the delivery is of another subscription")
+        if place.sequence <= held.sequence:
+            return False
+        if (place.sequence, place.previous or FIRST) != (held.sequence + 1, held.hash):
+            raise Problem("record-invalid", reason="the delivery does not follow the one before")
+        return True
+
+    async def _advance(self, connection: Connection, to: Cursor) -> None:
+        await connection.execute(
+            "UPDATE inbox SET sub_seq = $2, hash = $3 WHERE subscription = $1", self.subscription, to.sequence, to.hash
+        )
 
     async def _failed(self, delivery: Delivery, reason: str) -> bool:
         """Count a failure; whether the delivery has died and the next one may be handled."""
@@ -154,6 +187,10 @@ class Inbox:
                 return False
             await handler(connection, delivery)
         return True
+
+
+def _behind(delivery: Delivery) -> Cursor:
+    return Cursor(delivery.place.sequence, delivery.place.hash)
 
 
 async def create_inbox(pool: asyncpg.Pool[Any]) -> None:

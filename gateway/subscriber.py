@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from gateway.trust import Trust
 from registry.client import Snapshot
 
 MAX_BODY_BYTES: Final = 16_777_216
+_LONG_POLL: Final = 20.0
 _LONG_POLL_MARGIN: Final = 5.0
 
 
@@ -42,6 +44,11 @@ class Subscriber:
         self._clock = clock or SystemClock()
         self._wire = Wire(url, http, self._clock, away="provider-unavailable")
         self._who, self._trust = Machine(consumer, key), trust
+
+    @property
+    def consumer(self) -> str:
+        """The subsystem, in slash form."""
+        return self._who.subsystem
 
     async def subscribe(
         self,
@@ -112,6 +119,20 @@ class Subscriber:
         seconds = wait + _LONG_POLL_MARGIN * 2
         page = await self._wire.send(self._who, "GET", f"/subscriptions/{identifier}/events", query=query, seconds=seconds)
         return read_deliveries(page["deliveries"], identifier, self._who.subsystem, cursor, self._trust.current())
+
+    async def follow(self, identifier: str, cursor: Cursor = Cursor(), *, limit: int = 128) -> AsyncIterator[list[Delivery]]:
+        """Pages after a cursor as they come, for ever, the next fetched while one is handled. Raises what `pull` raises."""
+        ahead: asyncio.Task[tuple[list[Delivery], Cursor]] | None = None
+        try:
+            while True:
+                ahead = ahead or asyncio.create_task(self.pull(identifier, cursor, limit=limit, wait=_LONG_POLL))
+                (page, cursor), ahead = await ahead, None
+                if page:
+                    ahead = asyncio.create_task(self.pull(identifier, cursor, limit=limit, wait=_LONG_POLL))
+                    yield page
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
     async def acknowledge(self, identifier: str, sequence: int) -> int:
         """Everything up to this number has been taken for good."""
