@@ -115,24 +115,33 @@ class Subscriber:
 
         Raises what `read_deliveries` raises; nothing of the page is to be believed then.
         """
-        query = {"after": str(cursor.sequence), "limit": str(limit), "wait": str(wait)}
-        seconds = wait + _LONG_POLL_MARGIN * 2
-        page = await self._wire.send(self._who, "GET", f"/subscriptions/{identifier}/events", query=query, seconds=seconds)
-        return read_deliveries(page["deliveries"], identifier, self._who.subsystem, cursor, self._trust.current())
+        page = await self._page(identifier, cursor.sequence, limit, wait)
+        return self._read(page, identifier, cursor)
 
     async def follow(self, identifier: str, cursor: Cursor = Cursor(), *, limit: int = 128) -> AsyncIterator[list[Delivery]]:
-        """Pages after a cursor as they come, for ever, the next fetched while one is handled. Raises what `pull` raises."""
-        ahead: asyncio.Task[tuple[list[Delivery], Cursor]] | None = None
+        """Pages after a cursor as they come, for ever, the next fetched while one is verified and handled.
+
+        Raises what `pull` raises.
+        """
+        ahead = asyncio.create_task(self._page(identifier, cursor.sequence, limit, _LONG_POLL))
         try:
             while True:
-                ahead = ahead or asyncio.create_task(self.pull(identifier, cursor, limit=limit, wait=_LONG_POLL))
-                (page, cursor), ahead = await ahead, None
-                if page:
-                    ahead = asyncio.create_task(self.pull(identifier, cursor, limit=limit, wait=_LONG_POLL))
-                    yield page
+                page = await ahead
+                ahead = asyncio.create_task(self._page(identifier, int(page["cursor"]), limit, _LONG_POLL))
+                found, cursor = await asyncio.to_thread(self._read, page, identifier, cursor)
+                if found:
+                    yield found
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            ahead.cancel()
+
+    async def _page(self, identifier: str, after: int, limit: int, wait: float) -> dict[str, Any]:
+        """What the deliverer says comes after a number; nothing of it is verified."""
+        query = {"after": str(after), "limit": str(limit), "wait": str(wait)}
+        seconds = wait + _LONG_POLL_MARGIN * 2
+        return await self._wire.send(self._who, "GET", f"/subscriptions/{identifier}/events", query=query, seconds=seconds)
+
+    def _read(self, page: Mapping[str, Any], identifier: str, cursor: Cursor) -> tuple[list[Delivery], Cursor]:
+        return read_deliveries(page["deliveries"], identifier, self._who.subsystem, cursor, self._trust.current())
 
     async def acknowledge(self, identifier: str, sequence: int) -> int:
         """Everything up to this number has been taken for good."""

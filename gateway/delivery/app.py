@@ -118,6 +118,7 @@ async def _follow(desk: DeliveryDesk, webhooks: Webhooks, bus_context: JetStream
                             desk.pool,
                             desk.deliverer.snapshots.current,
                             desk.token_of,
+                            desk.deliverer.events.learn,
                             desk.report,
                             told,
                             desk.deliverer.clock,

@@ -48,6 +48,8 @@ class Intake:
     pool: store.Pool
     snapshot: Callable[[], Snapshot]
     token_of: Callable[[str], bytes]
+    learn: Callable[[str, Event], None]
+    """Hears of each event that was verified and follows: its deliveries need not verify it again."""
     report: Callable[[Finding], Awaitable[None]]
     told: Callable[[dict[str, int]], None]
     clock: Clock
@@ -104,6 +106,7 @@ class Intake:
                 subject = self._checked(event, head)
             except (Problem, UnicodeDecodeError) as error:
                 return taken, self._found("event-forged", head, error.reason if isinstance(error, Problem) else "not ASCII")
+            self.learn(text, event)
             taken.append(Taken(event, text, self.token_of(subject)))
             head = Head(event.claims.sequence, event.hash)
         return taken, None

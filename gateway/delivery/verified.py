@@ -20,6 +20,12 @@ class VerifiedEvents:
         """Nothing is known yet."""
         self._known: OrderedDict[str, Event] = OrderedDict()
 
+    def learn(self, text: str, event: Event) -> None:
+        """This text was verified, and is this event."""
+        self._known[text] = event
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
     def verify(self, text: str, snapshot: Snapshot) -> Event:
         """The event. Raises `record-invalid`, or `key-revoked` where its publisher's key may not be relied on any more."""
 
@@ -29,9 +35,8 @@ class VerifiedEvents:
 
         event = self._known.get(text)
         if event is None:
-            event = self._known[text] = verify_event(text, key_of)
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+            event = verify_event(text, key_of)
+            self.learn(text, event)
         entry = snapshot.key(event.key.kid)
         if entry is None or entry.owner != event.claims.publisher or entry.key != event.key:
             raise Problem("record-invalid", reason="the event is signed by another system than its publisher")

@@ -19,7 +19,7 @@ from deploy.session import Session, open_session
 from exchange.delivery import Delivery
 from gateway.client import Inbox
 
-PAGE = 128
+PAGE = 256
 
 
 async def read_all(session: Session, pool: asyncpg.Pool[Any], system: str, identifier: str, count: int) -> int:
