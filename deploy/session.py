@@ -15,8 +15,7 @@ from departments.client import EventDoor
 from deploy.home import CONSUMER, DELIVERER, Home, key_owners, provider_subsystems
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey, VerifyKey
-from gateway.client import Consumer
-from gateway.subscriber import Subscriber
+from gateway.client import Consumer, Subscriber
 from identity.client import IdentityClient
 from registry.client import SnapshotSource
 

@@ -26,8 +26,28 @@ from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
+from gateway.subscriber import Cursor, Subscriber
 from gateway.trust import Trust
 from registry.client import Snapshot, SnapshotSource
+
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "SD_JWT",
+    "Anchor",
+    "Batch",
+    "Consumer",
+    "Cursor",
+    "Fetched",
+    "Prepared",
+    "Subscriber",
+    "SyncConsumer",
+    "Wanted",
+    "prepare",
+    "prepare_batch",
+    "read_answer",
+    "read_batch",
+    "read_problem",
+]
 
 MAX_ANSWER_BYTES = 16_777_216
 SD_JWT = "application/sd-jwt"

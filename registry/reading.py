@@ -106,16 +106,8 @@ class Snapshot:
     """配置快照. What the registry said at one moment, verified; look-ups answer from memory, and the unknown is None or empty."""
 
     __slots__ = (
-        "_believed",
-        "_doors",
-        "_keys",
-        "_manifest",
-        "_parties",
-        "_purposes",
-        "_pushed",
-        "_rights",
-        "_services",
-        "right_count",
+        *("_believed", "_doors", "_keys", "_manifest", "_parties"),
+        *("_purposes", "_pushed", "_rights", "_services", "right_count"),
     )
 
     def __init__(self, manifest: Manifest, parsed: Mapping[str, _Parsed]) -> None:
