@@ -26,7 +26,7 @@ from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
-from gateway.subscriber import Cursor, Subscriber
+from gateway.subscriber import Cursor, DeadLetters, Subscriber
 from gateway.trust import Trust
 from registry.client import Snapshot, SnapshotSource
 
@@ -37,6 +37,7 @@ __all__ = [
     "Batch",
     "Consumer",
     "Cursor",
+    "DeadLetters",
     "Fetched",
     "Prepared",
     "Subscriber",
