@@ -15,8 +15,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.cursors import cursor_file, load_cursor, save_cursor
