@@ -24,6 +24,7 @@ from deploy import (
     consent_commands,
     correction_commands,
     deadline_commands,
+    event_commands,
     filing_commands,
     incident_commands,
     key_commands,
@@ -31,6 +32,7 @@ from deploy import (
     sandbox_commands,
     service_commands,
     sign_commands,
+    subscription_commands,
 )
 from deploy.demo import tell
 from deploy.home import CONSUMER, INSTANCE, SANDBOX, Home, default_home
@@ -56,6 +58,8 @@ app.add_typer(catalogue_commands.app, name="catalogue", help="Find data sets, re
 app.add_typer(application_commands.app, name="application", help="Apply for data: draft, review, grant, dispute. 共享申请")
 app.add_typer(correction_commands.app, name="correction", help="Say that a record is wrong: ask, answer, dispute. 校核纠错")
 app.add_typer(deadline_commands.app, name="deadline", help="Who must act until when, and on what terms. 办理期限")
+app.add_typer(event_commands.app, name="event", help="Events: say one, how far publishing has come, which there are. 事件")
+app.add_typer(subscription_commands.app, name="subscription", help="Be told of events: add, people, pull, ack, dead. 订阅")
 app.add_typer(right_commands.app, name="right", help="Access rights: sign, register, suspend, lift, list. 共享授权")
 app.add_typer(incident_commands.app, name="incident", help="Stop at once, say who was affected, explain. 安全事件")
 app.add_typer(service_commands.app, name="service", help="Examine a service before it is published. 服务检测")

@@ -15,7 +15,8 @@ from departments.client import EventDoor
 from deploy.home import CONSUMER, DELIVERER, Home, key_owners, provider_subsystems
 from exchange.clock import SystemClock
 from exchange.keys import SigningKey, VerifyKey
-from gateway.client import Consumer, Subscriber
+from exchange.wire import Credential
+from gateway.client import Consumer, DeadLetters, Subscriber
 from identity.client import IdentityClient
 from registry.client import SnapshotSource
 
@@ -61,6 +62,10 @@ class Session:
     def subscriber(self, name: str) -> Subscriber:
         """The client of a system that is told of events."""
         return Subscriber(self.urls[DELIVERER], name, self.key(name), self.trust, self.http, clock=self.clock)
+
+    def dead_letters(self, who: Credential) -> DeadLetters:
+        """What subscribers' addresses refused, as an operator's token or a subscriber's key lets it be seen."""
+        return DeadLetters(self.urls[DELIVERER], who, self.http, clock=self.clock)
 
     def department(self, member: str) -> EventDoor:
         """A department's own system, at the department's process."""

@@ -27,7 +27,7 @@ from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
 from gateway.inbox import Inbox, create_inbox
-from gateway.subscriber import Cursor, Subscriber, read_webhook, reference
+from gateway.subscriber import Cursor, DeadLetters, Subscriber, read_webhook, reference
 from gateway.trust import Trust
 from registry.client import Snapshot, SnapshotSource
 
@@ -38,6 +38,7 @@ __all__ = [
     "Batch",
     "Consumer",
     "Cursor",
+    "DeadLetters",
     "Fetched",
     "Inbox",
     "Prepared",

@@ -17,7 +17,7 @@ from exchange.delivery import FIRST, Delivery, verify_delivery
 from exchange.envelope import HttpRequest, Tag, verify_request
 from exchange.keys import SigningKey, VerifyKey
 from exchange.problem import Problem
-from exchange.wire import Machine, Wire
+from exchange.wire import Credential, Machine, Wire
 from gateway.trust import Trust
 from registry.client import Snapshot
 
@@ -34,6 +34,24 @@ class Cursor:
     hash: str = FIRST
 
 
+class DeadLetters:
+    """死信. What addresses refused: a subscriber's own to whoever signs for it, anybody's to an operator with a token."""
+
+    def __init__(self, url: str, who: Credential, http: httpx2.AsyncClient, *, clock: Clock | None = None) -> None:
+        """`url` is the deliverer's base URL."""
+        self._wire, self._who = Wire(url, http, clock, away="provider-unavailable"), who
+
+    async def list(self, identifier: str) -> list[dict[str, Any]]:
+        """Those of a subscription, oldest number first."""
+        found = await self._wire.get(self._who, f"/subscriptions/{identifier}/dead-letters")
+        letters: list[dict[str, Any]] = found["dead_letters"]
+        return letters
+
+    async def run_again(self, identifier: str, number: int) -> dict[str, Any]:
+        """Have one sent again; what the address made of it."""
+        return await self._wire.send(self._who, "POST", f"/subscriptions/{identifier}/dead-letters/{number}/run")
+
+
 class Subscriber:
     """订阅方客户端. One subsystem at the deliverer. Raises Problem as answered; `provider-unavailable` if nobody is reached."""
 
@@ -44,6 +62,7 @@ class Subscriber:
         self._clock = clock or SystemClock()
         self._wire = Wire(url, http, self._clock, away="provider-unavailable")
         self._who, self._trust = Machine(consumer, key), trust
+        self._letters = DeadLetters(url, self._who, http, clock=self._clock)
 
     @property
     def consumer(self) -> str:
@@ -150,13 +169,11 @@ class Subscriber:
 
     async def dead_letters(self, identifier: str) -> list[dict[str, Any]]:
         """What one's address refused."""
-        found = await self._wire.get(self._who, f"/subscriptions/{identifier}/dead-letters")
-        letters: list[dict[str, Any]] = found["dead_letters"]
-        return letters
+        return await self._letters.list(identifier)
 
     async def run_again(self, identifier: str, number: int) -> dict[str, Any]:
         """Have a dead letter sent again; what one's address made of it."""
-        return await self._wire.send(self._who, "POST", f"/subscriptions/{identifier}/dead-letters/{number}/run")
+        return await self._letters.run_again(identifier, number)
 
 
 def read_deliveries(

@@ -72,6 +72,7 @@ async def test_denials_are_found_by_their_request_newest_first_and_take_no_id(jo
 
 MAY_APPEND = {
     "yitong_gateway": {"deny", "late"},
+    "yitong_deliverer": {"deny", "config"},
     "yitong_identity": {"grant", "key", "config"},
     "yitong_registry": {"grant", "key", "config"},
     "yitong_auditor": {"read"},
@@ -282,6 +283,7 @@ async def test_the_functions_that_write_are_called_by_the_roles_they_are_for(dat
         )
     assert {record["rolname"]: record["functions"] for record in granted} == {
         "yitong_gateway": GATEWAY_CALLS,
+        "yitong_deliverer": GATEWAY_CALLS,
         "yitong_identity": ["append", "fence", "find_fences"],
         "yitong_registry": ["append", "fence", "find_fences", "lift", "raise_floor"],
         "yitong_auditor": ["append", "quota_day"],
