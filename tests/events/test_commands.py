@@ -42,7 +42,8 @@ async def done(scene: Scene, *words: str, said: str = "", language: str = "en") 
 
 async def subscribed(scene: Scene, system: str = TAX, *more: str) -> str:
     """The id of a new subscription to changes of enterprises."""
-    words = ("--type", CHANGED, "--type", STRUCK_OFF, "--purpose", CLOSURE, "--system", system, *more)
+    particulars = ("--purpose", CLOSURE, "--officer", "officer-007", "--case", "E-1")
+    words = ("--type", CHANGED, "--type", STRUCK_OFF, *particulars, "--system", system, *more)
     made = await done(scene, "subscription", "add", LICENCE, *words)
     return made.splitlines()[-1]
 
