@@ -21,6 +21,7 @@ from deploy.process import StartError
 from deploy.servers import Postgres
 from exchange.clock import SystemClock, rfc3339
 from tests.benchmarks.contestants import ALONE, FULL, Contestant, Requests, start_contestants
+from tests.benchmarks.events import QUICK, USUAL, Extent, measure_events
 from tests.benchmarks.extras import find_extra
 from tests.benchmarks.releases import CALLERS, WorkerFailed, measure_all
 from tests.benchmarks.report import Added, Report
@@ -47,6 +48,7 @@ class Settings:
     whole: bool
     scale: tuple[int, int]
     """Services and rights of the registry that is measured for its size."""
+    events: Extent
     output: Path
 
 
@@ -55,7 +57,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, help="rounds of all contestants (5; quick: 3)")
     parser.add_argument("--seconds", type=float, help="seconds of each measurement (3; quick: 1)")
-    parser.add_argument("--quick", action="store_true", help="within 90 seconds, and rougher")
+    parser.add_argument("--quick", action="store_true", help="within two minutes, and rougher")
     parser.add_argument("--connections", type=int, default=64, help="connections of the client (64)")
     parser.add_argument("--callers", type=int, default=CALLERS, help=f"callers of each releasing process ({CALLERS})")
     parser.add_argument("--people", type=int, default=1000, help="how many people live in the district (1000)")
@@ -71,6 +73,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         people=chosen.people,
         whole=not chosen.without_exchange,
         scale=(10_000, 100_000) if chosen.full_scale else (1_000, 10_000),
+        events=QUICK if chosen.quick else USUAL,
         output=chosen.output,
     )
 
@@ -120,6 +123,8 @@ class Bench:
             services, rights = settings.scale
             self.say(f"a registry of {services} services and {rights} rights")
             self.report.scale = measure_scale(stage.database, stage.root, services=services, rights=rights)
+            if stage.exchange is not None:
+                self.report.events = measure_events(stage, settings.events, self.say)
             self._keep_logs(stage)
 
     def broken(self) -> list[str]:

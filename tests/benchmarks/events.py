@@ -2,6 +2,8 @@
 
 Everything is the real thing: the register's change and its event in one commit, the relay, the stream on disk, intake, decision,
 fence, signature, the subscriber's verification, and an inbox of PostgreSQL that commits.
+
+    .venv/bin/python -m tests.benchmarks.events --quick
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from rich.console import Console
 
 from departments.life_event import LifeEvent, apply_event
 from departments.market_regulation.data_sets import BUSINESS_LICENCE
@@ -28,45 +31,15 @@ from exchange.identifiers import parse_member_id, parse_subsystem_id
 from exchange.subjects import event_subject
 from gateway.client import Inbox, create_inbox
 from gateway.delivery.streams import stream_config
+from tests.benchmarks.event_figures import EventFigures, Flow
 from tests.benchmarks.figures import Latency, latency_of
-from tests.benchmarks.stage import Stage
+from tests.benchmarks.stage import Stage, open_stage
 from tests.benchmarks.usage import Meter
 from tests.events.scene import CHANGED, LICENCE, REGULATION, SOCIAL, TAX, Heard, Scene
 
 INBOXES = "bench_inboxes"
 READER = "subscriber"
 COMPONENTS = (REGULATION, "nats", "deliverer", "integrator", "postgres")
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Deliveries of some events to some subscriptions: seconds from the release of the relay to the last commit of an inbox."""
-
-    subscriptions: int
-    events: int
-    seconds: float
-    cpu_ms: Mapping[str, float]
-    """Processor milliseconds of each process for one delivery."""
-
-    @property
-    def rate(self) -> float:
-        """Deliveries a second."""
-        return self.subscriptions * self.events / self.seconds
-
-
-@dataclass(slots=True)
-class EventFigures:
-    """What was measured of events. Rates a second, seconds."""
-
-    written: float = 0.0
-    """Changes of the register with their events, each its own commit, one after the other."""
-    flow: list[Flow] = field(default_factory=list)
-    fan_out: dict[str, list[Flow]] = field(default_factory=dict)
-    """By form, with 1, 10, 100 subscriptions."""
-    latency: Latency | None = None
-    latency_rate: float = 0.0
-    found: dict[str, float] = field(default_factory=dict)
-    """What was done to the stream, and the seconds until the finding stood in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +70,8 @@ async def _measure(stage: Stage, extent: Extent, say: Callable[[str], None]) -> 
         for number in range(extent.rounds):
             say(f"events: {extent.events} from outbox to inbox, {number + 1} of {extent.rounds}")
             written, flow = await _flow(stage, scene, firms, extent.events, [await _subscription(scene, "full")])
-            figures.written = max(figures.written, written)
-            figures.flow.append(flow)
+            figures.written = written
+            figures.flows.append(flow)
         for form in ("full", "thin"):
             flows = figures.fan_out[form] = []
             for fan in extent.fans:
@@ -278,3 +251,15 @@ async def _found(scene: Scene, harm: Callable[[Scene], Any]) -> float:
         return time.monotonic() - began
     finally:
         scene.exchange.supervisor.kill(REGULATION, signal.SIGCONT)
+
+
+def main() -> None:
+    """Only the events."""
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    extent = QUICK if "--quick" in sys.argv else USUAL
+    with open_stage(people=1000, whole=True) as stage:
+        measure_events(stage, extent, console.print).show(console)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.contestants import ALONE, FULL, FULL_BOTH, PROXY, RECORDED, VERIFIED, VERIFIED_BOTH
+from tests.benchmarks.event_figures import EventFigures
 from tests.benchmarks.figures import middle, plain_number
 from tests.benchmarks.releases import COUNTED, FREE, LIMITED, WITHDRAWING, Placed
 from tests.benchmarks.rounds import CLIENT, Measured, all_errors, median_cpu, paired_ratio
@@ -69,6 +70,7 @@ class Report:
     added: Added | None = None
     releases: dict[str, Placed] = field(default_factory=dict)
     scale: Scaled | None = None
+    events: EventFigures | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """What did not take part, and why."""
 
@@ -118,6 +120,8 @@ class Report:
             ),
             Target("decision among all rights / among ten", self.scale.growth if self.scale else math.nan, 1.2, at_most=True),
             Target("gateway memory under load, MB", middle(memory), 150.0, at_most=True),
+            Target("events a second, outbox to inbox", self.events.rate if self.events else math.nan, 1_500),
+            Target("harm to a stream found out, s", self.events.slowest_finding if self.events else math.nan, 10.0, at_most=True),
         ]
 
     def document(self) -> dict[str, Any]:
@@ -133,6 +137,7 @@ class Report:
             "added_latency": None if self.added is None else _added(self.added),
             "releases": {name: _plain(asdict(placed)) for name, placed in self.releases.items()},
             "scale": None if self.scale is None else _plain({**asdict(self.scale), "growth": self.scale.growth}),
+            "events": None if self.events is None else _plain(self.events.document()),
             "ratios": _plain(self.ratios()),
             "targets": [_plain({**asdict(target), "holds": target.holds}) for target in self.targets()],
         }
@@ -157,6 +162,8 @@ class Report:
             console.print(_release_table(self.releases))
         if self.scale is not None:
             console.print(self.scale.sentence(), highlight=False)
+        if self.events is not None:
+            self.events.show(console)
         if (others := self.others()) > MUCH:
             console.print(
                 f"[yellow]Others used {others:.0%} of the processors meanwhile: measure again when the machine is idle.[/]"
