@@ -311,7 +311,12 @@ class LocalExchange:
             "purpose": "real-estate-transfer",
         }
         systems.write_text(json.dumps([entry]), encoding="utf-8")
-        return {**self._anchor(), "YITONG_GATEWAY_URLS": ",".join(self.gateways), "YITONG_SYSTEMS_FILE": str(systems)}
+        return {
+            **self._anchor(),
+            "YITONG_GATEWAY_URLS": ",".join(self.gateways),
+            "YITONG_DELIVERER_URL": self.addresses.url(DELIVERER),
+            "YITONG_SYSTEMS_FILE": str(systems),
+        }
 
 
 @dataclass(slots=True)

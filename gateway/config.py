@@ -118,6 +118,8 @@ class OutwaySettings(BaseSettings):
     """PEM of that certificate's key."""
     gateway_urls: str
     """Gateways, separated by commas; the next one is tried when one cannot be reached."""
+    deliverer_url: str | None = None
+    """Who delivers events; without it there are none through this outway."""
     systems_file: Path
     """JSON: the local systems, each with its subsystem, key, services, default purposes, connection mode, and how it is known."""
     registry_url: str

@@ -36,6 +36,8 @@ _MEMBERS = frozenset(
         "mode",
         "certificate_file",
         "trust_network",
+        "publishes_to",
+        "webhook",
     )
 )
 
@@ -80,6 +82,10 @@ class LocalSystem:
     token_digest: bytes | None = None
     certificates: tuple[PinnedCertificate, ...] = ()
     trusts_network: bool = False
+    publishes_to: str | None = None
+    """Base URL of the department's process, where the system may say what happened."""
+    webhook: str | None = None
+    """Where deliveries are sent that the system wants to be sent."""
 
     def default_purpose(self, service: str) -> str | None:
         """The purpose of a call that names none."""
@@ -235,6 +241,8 @@ def _read_entry(entry: Mapping[str, Any]) -> LocalSystem:
         token_digest=_read_token(name, Path(entry["token_file"])) if "token_file" in entry else None,
         certificates=_read_certificates(Path(entry["certificate_file"])) if "certificate_file" in entry else (),
         trusts_network=trusts,
+        publishes_to=entry.get("publishes_to"),
+        webhook=entry.get("webhook"),
     )
 
 

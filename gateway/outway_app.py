@@ -9,19 +9,23 @@ from collections.abc import AsyncIterator
 import httpx2
 from fastapi import Depends, FastAPI
 
-from exchange.clock import SystemClock
+from departments.client import EventDoor
+from exchange.clock import Clock, SystemClock
 from exchange.keys import VerifyKey
 from exchange.listen import Listener, listen_tcp, listen_unix, serve_on, server_tls
 from exchange.log import configure_logging
 from exchange.problem import Problem
 from exchange.web import create_app
-from gateway import metadata_api, outway_api
+from gateway import govstack_api, metadata_api, outway_api
 from gateway.client import Consumer
 from gateway.config import OutwaySettings
+from gateway.govstack import GovStack
 from gateway.head import plain_head
 from gateway.local_systems import LocalSystems, is_loopback, load_systems, require_reachable
 from gateway.outway import Outway, load_key
 from gateway.outway_api import LocalDesk
+from gateway.subscriber import Subscriber
+from gateway.trust import Trust
 from registry.client import SnapshotSource
 
 
@@ -44,6 +48,8 @@ def build(settings: OutwaySettings) -> FastAPI:
             }
             app.state.outway = Outway(systems, consumers, snapshots, clock)
             app.state.catalogue = LocalDesk(app.state.outway)
+            if settings.deliverer_url is not None:
+                app.state.govstack = open_view(settings.deliverer_url, systems, snapshots, http, clock)
             sources.append(snapshots)
             yield
             await snapshots.stop()
@@ -55,9 +61,23 @@ def build(settings: OutwaySettings) -> FastAPI:
             return False
 
     app = create_app("Yitong outway", lifespan=lifespan, ready=ready, description="Plain JSON in, signed requests out.")
-    for router in (outway_api.router, metadata_api.router):
+    events = [govstack_api.router] if settings.deliverer_url is not None else []
+    for router in (*events, outway_api.router, metadata_api.router):
         app.include_router(router, dependencies=[Depends(plain_head)])
     return app
+
+
+def open_view(url: str, systems: LocalSystems, trust: Trust, http: httpx2.AsyncClient, clock: Clock) -> GovStack:
+    """GovStack's view for these systems, each with its own key."""
+    subscribers = {
+        system.name: Subscriber(url, system.subsystem, load_key(system), trust, http, clock=clock) for system in systems
+    }
+    doors = {
+        system.name: EventDoor(system.publishes_to, system.subsystem, load_key(system), http, clock)
+        for system in systems
+        if system.publishes_to is not None
+    }
+    return GovStack(subscribers, doors)
 
 
 def open_listeners(settings: OutwaySettings, systems: LocalSystems) -> list[Listener]:

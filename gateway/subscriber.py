@@ -28,10 +28,10 @@ _LONG_POLL_MARGIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """订阅游标. What a subscriber has: the last number, and what it is named by as a predecessor."""
+    """订阅游标. What a subscriber has: the last number, and the hash that names it (None: forgotten)."""
 
     sequence: int = 0
-    hash: str = FIRST
+    hash: str | None = FIRST
 
 
 class DeadLetters:
@@ -188,7 +188,8 @@ def read_deliveries(
     for token in tokens:
         delivery = verify_delivery(token, consumer, gateway_key_of=_gateway_key(snapshot), provider_key_of=_key(snapshot))
         place = delivery.place
-        if (place.subscription, place.sequence, place.previous) != (subscription, cursor.sequence + 1, cursor.hash):
+        follows = cursor.hash is None or place.previous == cursor.hash
+        if (place.subscription, place.sequence) != (subscription, cursor.sequence + 1) or not follows:
             raise Problem("record-invalid", reason="the delivery does not follow the one before")
         cursor = Cursor(place.sequence, place.hash)
         found.append(delivery)

@@ -76,6 +76,7 @@ def _registry(directory: Path) -> FastAPI:
 def _outway(directory: Path) -> FastAPI:
     settings = OutwaySettings(
         gateway_urls="http://127.0.0.1:1",
+        deliverer_url="http://127.0.0.1:1",
         systems_file=directory / "systems.json",
         registry_url="http://127.0.0.1:1",
         registry_key_file=directory / "registry.jwk.json",
