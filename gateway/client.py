@@ -1,7 +1,7 @@
 """The consumer's library: signs a question, sends it, and believes only what it has verified itself.
 
 `prepare` and `read_answer`, or `prepare_batch` and `read_batch`, do the work without any network; `Consumer` (async) and
-`SyncConsumer` carry the bytes.
+`SyncConsumer` carry the bytes. Who subscribes to events uses `Subscriber`, and `Inbox` for effects that happen once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from exchange.problem import PROBLEMS, Problem
 from exchange.question import ALL, DATA_PREFIX, MAX_SUBJECTS, spelled
 from exchange.receipt import Asked, VerifiedAnswer, verify_answer
 from gateway.answer_headers import said_by_gateway
-from gateway.subscriber import Cursor, DeadLetters, Subscriber
+from gateway.inbox import Inbox, create_inbox
+from gateway.subscriber import Cursor, DeadLetters, Subscriber, read_webhook, reference
 from gateway.trust import Trust
 from registry.client import Snapshot, SnapshotSource
 
@@ -39,15 +40,19 @@ __all__ = [
     "Cursor",
     "DeadLetters",
     "Fetched",
+    "Inbox",
     "Prepared",
     "Subscriber",
     "SyncConsumer",
     "Wanted",
+    "create_inbox",
     "prepare",
     "prepare_batch",
     "read_answer",
     "read_batch",
     "read_problem",
+    "read_webhook",
+    "reference",
 ]
 
 MAX_ANSWER_BYTES = 16_777_216
