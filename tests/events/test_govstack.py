@@ -16,9 +16,10 @@ from deploy.supervisor import Component
 from exchange.delivery import verify_delivery
 from tests.events.scene import CHANGED, CLOSURE, LICENCE, REGULATION, SOCIAL, STRUCK_OFF, TAX, Scene
 from tests.journeys.outways import component
+from tests.support.page import ROOT, Shell, told_commands
 from tests.support.waiting import until_yes
 
-ROOM = LICENCE.rpartition("/")[0]
+ENTERPRISE = LICENCE.rpartition("/")[0]
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class View:
     process: Component
 
     async def call(
-        self, who: str, verb: str, path: str, body: Any = None, *, room: str = ROOM, **headers: str
+        self, who: str, verb: str, path: str, body: Any = None, *, room: str = ENTERPRISE, **headers: str
     ) -> httpx2.Response:
         """A call as GovStack's clients make it."""
         said = {"X-GovStack-Client": who, "X-Road-UserId": "officer-007", "X-Road-Issue": "E-1"}
@@ -49,7 +50,7 @@ async def view(scene: Scene, tmp_path: Path) -> AsyncIterator[View]:
         return {**known, "trust_network": True, **more}
 
     systems = [
-        entry(REGULATION, ROOM, publishes_to=scene.session.urls[REGULATION]),
+        entry(REGULATION, ENTERPRISE, publishes_to=scene.session.urls[REGULATION]),
         entry("tax", TAX),
         entry("social-security", SOCIAL, webhook="http://127.0.0.1:9/hook"),
     ]
@@ -99,7 +100,7 @@ async def test_what_is_published_is_pulled_confirmed_and_comes_no_more(view: Vie
     ids = []
     for scope in ("甲", "乙"):
         event = {"subject": firm, "scope": scope}
-        said = await view.call(ROOM, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": event})
+        said = await view.call(ENTERPRISE, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": event})
         assert said.status_code == 201, said.text
         ids.append(said.json()["id"])
 
@@ -139,13 +140,26 @@ def verified(scene: Scene, token: str) -> int:
 
 async def test_a_repeated_publication_happens_once(view: View) -> None:
     body = {"eventType": CHANGED, "event": {"subject": view.scene.exchange.cast.buying_firm.id, "scope": "丙"}}
-    said = [await view.call(ROOM, "POST", f"/pub/v1/{CHANGED}", body, X_Road_Id="publication-1") for _ in range(2)]
+    said = [await view.call(ENTERPRISE, "POST", f"/pub/v1/{CHANGED}", body, X_Road_Id="publication-1") for _ in range(2)]
     assert [each.json()["id"] for each in said] == ["publication-1"] * 2
 
 
 async def test_a_thin_right_gives_thin_events_of_nobody_until_somebody_is_on_the_list(view: View) -> None:
     made = await view.call(SOCIAL, "POST", f"/api/v1/subs/{CHANGED}", {"eventType": CHANGED, "delivery": "PUSH"})
     assert (made.json()["form"], made.json()["delivery"]) == ("thin", "PUSH")
+
+
+async def test_the_page_is_true(view: View, tmp_path: Path) -> None:
+    """docs/govstack.md, typed line by line into one shell."""
+    script = " &&\n".join(told_commands(ROOT / "docs" / "govstack.md"))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    home, firm = view.scene.session.home.root, view.scene.exchange.cast.buying_firm.id
+    shell = Shell(programs, home, OUTWAY=view.url, FIRM=firm)
+    printed = await asyncio.to_thread(shell.type, script)
+    assert printed.count('"govstack-0001"') == 2, "it was published, and pulled"
+    assert '"code"' not in printed, "nothing was refused"
+    assert (await view.call(TAX, "GET", f"/api/v1/subs/{CHANGED}")).status_code == 404
 
 
 @pytest.mark.invariant("I-27")
@@ -172,12 +186,19 @@ async def test_what_is_withheld_says_so(view: View) -> None:
     [
         ("CN-YA/GOV/nobody/x", "GET", "/api/v1/eventType", None, 401, "unauthenticated"),
         (TAX, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": {"subject": "x"}}, 403, "forbidden"),
-        (ROOM, "POST", f"/pub/v1/{CHANGED}", {"eventType": STRUCK_OFF, "event": {"subject": "x"}}, 400, "malformed-request"),
-        (ROOM, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": {"scope": "x"}}, 400, "malformed-request"),
-        (ROOM, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": {"subject": "1"}}, 400, "malformed-request"),
-        (ROOM, "POST", "/pub/v1/no.such", {"eventType": "no.such", "event": {"subject": "1"}}, 404, "not-found"),
-        (ROOM, "POST", f"/pub/v1/{CHANGED}", [], 400, "malformed-request"),
-        (ROOM, "POST", f"/api/v1/subs/{CHANGED}", {"eventType": CHANGED, "delivery": "PULL"}, 403, "right-missing"),
+        (
+            ENTERPRISE,
+            "POST",
+            f"/pub/v1/{CHANGED}",
+            {"eventType": STRUCK_OFF, "event": {"subject": "x"}},
+            400,
+            "malformed-request",
+        ),
+        (ENTERPRISE, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": {"scope": "x"}}, 400, "malformed-request"),
+        (ENTERPRISE, "POST", f"/pub/v1/{CHANGED}", {"eventType": CHANGED, "event": {"subject": "1"}}, 400, "malformed-request"),
+        (ENTERPRISE, "POST", "/pub/v1/no.such", {"eventType": "no.such", "event": {"subject": "1"}}, 404, "not-found"),
+        (ENTERPRISE, "POST", f"/pub/v1/{CHANGED}", [], 400, "malformed-request"),
+        (ENTERPRISE, "POST", f"/api/v1/subs/{CHANGED}", {"eventType": CHANGED, "delivery": "PULL"}, 403, "right-missing"),
         (TAX, "POST", f"/api/v1/subs/{CHANGED}", {"eventType": CHANGED, "delivery": "PUSH"}, 400, "malformed-request"),
         (TAX, "POST", f"/api/v1/subs/{CHANGED}", {"eventType": CHANGED, "delivery": "FAX"}, 400, "malformed-request"),
         (TAX, "POST", "/api/v1/subs/no.such", {"eventType": "no.such", "delivery": "PULL"}, 404, "not-found"),
