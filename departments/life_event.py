@@ -23,6 +23,7 @@ from exchange.call import FULL, MASKED
 from exchange.event import EventClaims, Head
 from exchange.identifiers import parse_subject
 from exchange.keys import SigningKey
+from exchange.log import redact
 from exchange.problem import Problem
 from exchange.record import Answer
 from registry.client import EventForm, Snapshot
@@ -99,7 +100,8 @@ def _checked(event: LifeEvent, data_set: DataSet) -> str:
     if event.type not in data_set.events:
         raise Problem("malformed-request", "the data set has no such event")
     if unknown := set(event.values) - data_set.columns:
-        raise Problem("malformed-request", f"the register has no {', '.join(sorted(unknown))}")
+        # Whoever makes up a name may make it of a person's number.
+        raise Problem("malformed-request", redact(f"the register has no {', '.join(sorted(unknown))}"))
     return parse_subject(data_set.subject_kind, event.subject)
 
 

@@ -355,20 +355,35 @@ EitherSystem = Annotated[str | None, typer.Option("--system", help="The subscrib
 
 @app.command("dead")
 def dead(
-    identifier: Identifier,
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of the subscription; everybody's without it.")
+    ] = None,
     system: EitherSystem = None,
     account: Account = None,
     as_json: AsJson = False,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
-    """What the subscriber's address refused, and what became of it since. 死信列表."""
+    """What subscribers' addresses refused, and what became of it since; an operator sees everybody's. 死信列表."""
     says = speaker(language)
-    found = _letters(home, says, system, account, lambda letters: letters.list(identifier))
+    if identifier is None and account is None:
+        raise typer.BadParameter("the id of a subscription, or --account for an operator")
+
+    async def work(letters: DeadLetters) -> list[dict[str, Any]]:
+        return await (
+            every_row(letters.list_all, "dead_letters") if identifier is None else letters.list(_identifier(identifier))
+        )
+
+    found = _letters(home, says, system, account, work)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return
+    says.console.print(_dead_table(found, says, everybodys=identifier is None))
+
+
+def _dead_table(found: Sequence[dict[str, Any]], says: Speaker, *, everybodys: bool) -> Table:
     titles = (
+        *((("订阅", "subscription"),) if everybodys else ()),
         ("序号", "number"),
         ("次数", "tries"),
         ("原因", "reason"),
@@ -379,8 +394,9 @@ def dead(
     table = Table(*(says.words(*title) for title in titles))
     for row in found:
         again = "" if row["run_again_at"] is None else f"{row['run_again_at']} {row['run_again_by']}"
-        table.add_row(str(row["number"]), str(row["tries"]), row["reason"], row["died_at"], again, row["outcome"] or "")
-    says.console.print(table)
+        whose = [row["subscription"]] if everybodys else []
+        table.add_row(*whose, str(row["number"]), str(row["tries"]), row["reason"], row["died_at"], again, row["outcome"] or "")
+    return table
 
 
 @app.command("run")

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS inbox_failure (
     sub_seq      bigint NOT NULL,
     tries        int NOT NULL,
     reason       text NOT NULL,
+    event_id     text NOT NULL,
     token        text NOT NULL,
     died_at      bigint,
     run_again_at bigint,
@@ -88,34 +89,41 @@ class Inbox:
         """Handle deliveries in order, each once; where it stands afterwards.
 
         Those that succeed share a commit. Stops at one whose handling fails until that has failed five times; then it is put
-        aside. Raises what `take` raises, and a Problem of the handler; what was handled before stands.
+        aside. Raises what `take` raises; what was handled before stands.
         """
         left = list(deliveries)
         while left:
             done, failure = await self._handle_together(left, handler)
             left = left[done:]
-            if isinstance(failure, Problem):
-                raise failure
             if failure is not None:
-                if not await self._failed(left[0], type(failure).__name__):
+                if not await self._failed(left[0], failure):
                     break
                 left = left[1:]
         return await self.cursor()
 
-    async def _handle_together(self, deliveries: Sequence[Delivery], handler: Handler) -> tuple[int, Exception | None]:
-        """As many as succeed, one after the other, in one commit; how many, and what the next one failed with."""
-        failure: Exception | None = None
+    async def _handle_together(self, deliveries: Sequence[Delivery], handler: Handler) -> tuple[int, str | None]:
+        """As many as succeed, one after the other, in one commit; how many, and why the next one failed.
+
+        Raises `record-invalid` for one that does not follow, where nothing before it waits for its commit.
+        """
+        failure: str | None = None
         async with self.pool.acquire() as connection, connection.transaction():
             before = held = await self._lock(connection)
             done = 0
             for delivery in deliveries:
                 try:
-                    if self._is_next(held, delivery):
+                    is_next = self._is_next(held, delivery)
+                except Problem:
+                    if held == before:
+                        raise
+                    break  # what was handled is committed first; it is refused in the next round
+                try:
+                    if is_next:
                         async with connection.transaction():  # a savepoint: whatever fails takes nobody else's effect with it
                             await handler(connection, delivery)
                         held = _behind(delivery)
-                except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
-                    failure = error
+                except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, an answer of the exchange too
+                    failure = error.code if isinstance(error, Problem) else type(error).__name__
                     break
                 done += 1
             if held != before:
@@ -148,11 +156,14 @@ class Inbox:
         """Count a failure; whether the delivery has died and the next one may be handled."""
         number = delivery.place.sequence
         async with self.pool.acquire() as connection, connection.transaction():
+            # Somebody else may have handled it meanwhile: then it has not died, or it could be run again and take effect twice.
+            if number <= (await self._lock(connection)).sequence:
+                return True
             tries: int = await connection.fetchval(
-                "INSERT INTO inbox_failure (subscription, sub_seq, tries, reason, token) VALUES ($1, $2, 1, $3, $4)"
+                "INSERT INTO inbox_failure (subscription, sub_seq, tries, reason, event_id, token) VALUES ($1, $2, 1, $3, $4, $5)"
                 " ON CONFLICT (subscription, sub_seq) DO UPDATE SET tries = inbox_failure.tries + 1, reason = excluded.reason"
                 " RETURNING tries",
-                *(self.subscription, number, reason, delivery.token),
+                *(self.subscription, number, reason, delivery.place.event_id, delivery.token),
             )
             if tries < MAX_TRIES:
                 return False
@@ -175,16 +186,20 @@ class Inbox:
     async def run_again(self, delivery: Delivery, handler: Handler, *, by: str) -> bool:
         """Handle a delivery that died, with a trail of who wanted it; False if it was handled meanwhile or did not die.
 
-        Raises what the handler raises; it stays dead then.
+        Raises `record-invalid` for one that stands in the place of another, and what the handler raises; it stays dead then.
         """
+        if delivery.place.subscription != self.subscription:
+            raise Problem("record-invalid", reason="the delivery is of another subscription")
         async with self.pool.acquire() as connection, connection.transaction():
-            found = await connection.fetchval(
+            died: str | None = await connection.fetchval(
                 "UPDATE inbox_failure SET done_at = $3, run_again_at = $3, run_again_by = $4"
-                " WHERE subscription = $1 AND sub_seq = $2 AND died_at IS NOT NULL AND done_at IS NULL RETURNING 1",
+                " WHERE subscription = $1 AND sub_seq = $2 AND died_at IS NOT NULL AND done_at IS NULL RETURNING event_id",
                 *(self.subscription, delivery.place.sequence, self.clock.now_ms(), by),
             )
-            if found is None:
+            if died is None:
                 return False
+            if died != delivery.place.event_id:
+                raise Problem("record-invalid", reason="the delivery is of another event than the one that died")
             await handler(connection, delivery)
         return True
 

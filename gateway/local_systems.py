@@ -19,6 +19,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from exchange.address import parse_base_url
 from exchange.envelope import HttpRequest
 from exchange.identifiers import parse_service_id, parse_subsystem_id
 from exchange.problem import Problem
@@ -241,9 +242,17 @@ def _read_entry(entry: Mapping[str, Any]) -> LocalSystem:
         token_digest=_read_token(name, Path(entry["token_file"])) if "token_file" in entry else None,
         certificates=_read_certificates(Path(entry["certificate_file"])) if "certificate_file" in entry else (),
         trusts_network=trusts,
-        publishes_to=entry.get("publishes_to"),
-        webhook=entry.get("webhook"),
+        publishes_to=_read_address(entry.get("publishes_to")),
+        webhook=_read_address(entry.get("webhook")),
     )
+
+
+def _read_address(url: Any) -> str | None:
+    """An address, if there is one. Raises ValueError for what is none."""
+    if url is None:
+        return None
+    parse_base_url(str(url), allow_http=True)
+    return str(url).rstrip("/")
 
 
 def _read_token(name: str, path: Path) -> bytes:

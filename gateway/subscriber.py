@@ -47,6 +47,10 @@ class DeadLetters:
         letters: list[dict[str, Any]] = found["dead_letters"]
         return letters
 
+    async def list_all(self, *, after: str = "") -> dict[str, Any]:
+        """A page of everybody's that nobody has taken since; for an operator."""
+        return await self._wire.get(self._who, "/dead-letters", after=after or None)
+
     async def run_again(self, identifier: str, number: int) -> dict[str, Any]:
         """Have one sent again; what the address made of it."""
         return await self._wire.send(self._who, "POST", f"/subscriptions/{identifier}/dead-letters/{number}/run")

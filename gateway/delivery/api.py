@@ -141,6 +141,19 @@ class DeadLetterList(BaseModel):
     dead_letters: list[DeadLetterView]
 
 
+class OwnedDeadLetterView(DeadLetterView):
+    """任一订阅的死信. The same, and whose it is."""
+
+    subscription: str
+
+
+class AllDeadLetters(BaseModel):
+    """全部死信. By subscription and number; `next` is null on the last page."""
+
+    dead_letters: list[OwnedDeadLetterView]
+    next: str | None
+
+
 class RunAgainView(BaseModel):
     """重新投递结果. What the address made of it this time."""
 
@@ -329,6 +342,31 @@ _SEEN = (*_OWN, "unauthenticated")
 async def list_dead(desk: TheDesk, seen: Seen) -> dict[str, Any]:
     """What the subscriber's address refused."""
     return {"dead_letters": [_dead(letter) for letter in await desk.dead(seen[0])]}
+
+
+async def operator(request: Request) -> None:
+    """FastAPI dependency: somebody with the role operator. Raises `unauthenticated`, `forbidden`."""
+    if Role.OPERATOR not in (await authenticate(request)).roles:
+        raise Problem("forbidden", "the role operator is needed")
+
+
+@router.get(
+    "/dead-letters",
+    response_model=AllDeadLetters,
+    dependencies=[Depends(operator)],
+    responses=problem_responses("unauthenticated", "forbidden", "malformed-request"),
+)
+async def list_all_dead(
+    desk: TheDesk,
+    after: Annotated[str, Query(pattern=rf"^({_UUID}\.[0-9]{{1,16}})?$")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """What addresses refused, whoever's, as long as it was not taken since."""
+    subscription, _, number = after.partition(".")
+    found = await desk.all_dead(after=(subscription, int(number or 0)), limit=limit)
+    letters = [{**_dead(letter), "subscription": name} for name, letter in found]
+    last = f"{found[-1][0]}.{found[-1][1].sequence}" if len(found) == limit else None
+    return {"dead_letters": letters, "next": last}
 
 
 @router.post(

@@ -13,6 +13,7 @@ import asyncpg
 import httpx2
 from fastapi import FastAPI
 from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry
 
 from audit.client import EntryDesk, EpochKeys, ReleaseDesk
 from exchange import bus
@@ -30,7 +31,7 @@ from gateway.config import DelivererSettings
 from gateway.deliver import Deliverer
 from gateway.delivery import store
 from gateway.delivery.api import router
-from gateway.delivery.desk import DeliveryDesk
+from gateway.delivery.desk import DeliveryDesk, Health
 from gateway.delivery.intake import Intake
 from gateway.delivery.model import RETENTION_DAYS
 from gateway.delivery.streams import BusAway, Stream
@@ -50,7 +51,9 @@ log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_desk(settings: DelivererSettings) -> AsyncIterator[tuple[DeliveryDesk, Webhooks, JetStreamContext]]:
+async def open_desk(
+    settings: DelivererSettings, metrics: CollectorRegistry
+) -> AsyncIterator[tuple[DeliveryDesk, Webhooks, JetStreamContext]]:
     """Everything the process holds, opened in order and closed in reverse."""
     clock, key = SystemClock(), SigningKey.load(settings.signing_key_file)
     anchor = VerifyKey.from_jwk(json.loads(settings.registry_key_file.read_text(encoding="utf-8")))
@@ -86,7 +89,7 @@ async def open_desk(settings: DelivererSettings) -> AsyncIterator[tuple[Delivery
             quotas=SpentQuotas(releases.find_used_up, scribe.quota_token, clock),
             events=VerifiedEvents(),
         )
-        made = DeliveryDesk(deliverer, pool, secret, allow_http=settings.webhook_allow_http)
+        made = DeliveryDesk(deliverer, pool, secret, settings.webhook_allow_http, Health(metrics))
         rules = AddressRules(parse_networks(settings.webhook_networks), allow_loopback=settings.webhook_allow_loopback)
         webhooks = Webhooks(made, rules)
         for work in (
@@ -167,7 +170,7 @@ def build(settings: DelivererSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with httpx2.AsyncClient() as http, open_desk(settings) as (desk, webhooks, _):
+        async with httpx2.AsyncClient() as http, open_desk(settings, app.state.metrics) as (desk, webhooks, _):
             app.state.desk, app.state.webhooks = desk, webhooks
             app.state.tokens = TokenVerifier(
                 issuer=settings.oidc_issuer,

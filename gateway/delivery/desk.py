@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
+from prometheus_client import CollectorRegistry, Counter
 
 from audit.client import Content, EntryKind, EntryRow, Heading, commit_body, make_config_leaf, new_blind, plain_body
 from exchange.address import parse_base_url
@@ -20,6 +21,7 @@ from exchange.clock import CHINA
 from exchange.envelope import SignedRequest
 from exchange.identifiers import parse_subject
 from exchange.keys import VerifyKey
+from exchange.log import redact
 from exchange.problem import Problem
 from gateway.deliver import Deliverer, Sent, allows, deliver
 from gateway.delivery import store
@@ -83,6 +85,15 @@ class Wish:
         return sha256(self.base)
 
 
+class Health:
+    """投递健康指标. What an operator wants an alarm on; no label names anybody."""
+
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        """Nothing has happened yet."""
+        self.findings = Counter("stream_findings", "Findings about members' streams", ["what"], registry=metrics)
+        self.dead_letters = Counter("dead_letters", "Deliveries that an address refused to the end", registry=metrics)
+
+
 @dataclass(slots=True)
 class DeliveryDesk:
     """订阅窗口. Made once a process. `list_key` makes the tokens that stand for people on lists."""
@@ -91,6 +102,7 @@ class DeliveryDesk:
     pool: store.Pool
     list_key: bytes
     allow_http: bool
+    health: Health
     _waiting: dict[str, asyncio.Event] = field(default_factory=dict, init=False)
     _waiters: int = field(default=0, init=False)
 
@@ -111,7 +123,7 @@ class DeliveryDesk:
         if service is None:
             raise Problem("unknown-service")
         if unknown := set(wanted.types) - set(service.events):
-            raise Problem("malformed-request", f"the data set has no event {', '.join(sorted(unknown))}")
+            raise Problem("malformed-request", redact(f"the data set has no event {', '.join(sorted(unknown))}"))
         if wanted.everybody and wanted.form is not EventForm.FULL:
             raise Problem("malformed-request", "thin deliveries go only for people on a list")
         self._require_address(wanted.webhook)
@@ -291,6 +303,10 @@ class DeliveryDesk:
         """What the subscriber could not be brought to take."""
         return await store.list_dead(self.pool, subscription.id)
 
+    async def all_dead(self, *, after: tuple[str, int], limit: int) -> list[tuple[str, DeadLetter]]:
+        """The same of everybody, as far as nobody has taken it since; each with its subscription."""
+        return await store.list_all_dead(self.pool, after=after, limit=limit)
+
     async def run_again(
         self, subscription: Subscription, number: int, *, by: str, send: Callable[[Subscription, int], Awaitable[Answer]]
     ) -> Answer:
@@ -307,6 +323,7 @@ class DeliveryDesk:
 
     async def report(self, finding: Finding) -> None:
         """Make a finding about a member's stream an entry, before anything is mended. Raises `audit-unavailable`."""
+        self.health.findings.labels(finding.what).inc()
         at_ms = self.deliverer.clock.now_ms()
         body, blind = plain_body({"by": self.deliverer.id, "member": finding.member, "reason": finding.reason}), new_blind()
         leaf = make_config_leaf(

@@ -236,6 +236,16 @@ async def list_dead(pool: Pool, subscription: str, *, limit: int = 1_000) -> lis
     return [DeadLetter(*row.values()) for row in rows]
 
 
+async def list_all_dead(pool: Pool, *, after: tuple[str, int] = ("", 0), limit: int = 100) -> list[tuple[str, DeadLetter]]:
+    """Dead letters of whichever subscription that nobody has taken since, by subscription and number."""
+    rows = await pool.fetch(
+        "SELECT subscription, sub_seq, tries, reason, died_at, run_again_at, run_again_by, outcome FROM dead_letter"
+        " WHERE (subscription, sub_seq) > ($1, $2) AND outcome IS DISTINCT FROM 'taken' ORDER BY subscription, sub_seq LIMIT $3",
+        *(*after, limit),
+    )
+    return [(row["subscription"], DeadLetter(*list(row.values())[1:])) for row in rows]
+
+
 async def note_run_again(pool: Pool, subscription: str, sequence: int, *, by: str, outcome: str, at_ms: int) -> None:
     """Say who had a dead letter sent again, when, and what came of it."""
     await pool.execute(

@@ -18,7 +18,7 @@ from typing import Final
 import asyncpg
 import httpx2
 
-from exchange.address import AddressRules, parse_base_url
+from exchange.address import AddressRules, OutboundUrl, parse_base_url
 from exchange.breaker import Breaker
 from exchange.canonical import canonical
 from exchange.envelope import HttpRequest, Tag, sign_request
@@ -52,10 +52,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """推送应答. The outcome, and its reason in words that name no address."""
+    """推送应答. The outcome, its reason in words that name no address, and whether anything can have left."""
 
     outcome: Outcome
     reason: str
+    left: bool = True
 
 
 def pause_ms(failures: int, share: float) -> int:
@@ -136,28 +137,31 @@ class Webhooks:
         items = await store.list_items(self.desk.pool, subscription.id, after=sequence - 1, limit=1)
         if not items or items[0].place.sequence != sequence or subscription.webhook is None:
             raise Problem("not-found", "no such delivery")
-        snapshot, now = self.desk.deliverer.snapshots.current(), self.desk.deliverer.clock.now()
-        url = parse_base_url(subscription.webhook, allow_http=self.desk.allow_http)
+        snapshot, clock = self.desk.deliverer.snapshots.current(), self.desk.deliverer.clock
+        try:
+            url = parse_base_url(subscription.webhook, allow_http=self.desk.allow_http)
+        except ValueError:  # what an operator allows may have changed since it was subscribed
+            return Answered(Outcome.REFUSED, "the address is of a form that is not allowed any more", left=False)
         breaker = self._breakers.setdefault(url.authority, Breaker())
-        ticket = breaker.admit(now)
+        ticket = breaker.admit(clock.now())
         if ticket is None:
-            return Answered(Outcome.NEVER_SENT, "the address has been failing; it is left alone for a while")
+            return Answered(Outcome.NEVER_SENT, "the address has been failing; it is left alone for a while", left=False)
         succeeded: bool | None = None
         try:
             wish = self.desk.wish(snapshot, subscription)
             transmission = await store.count_transmission(self.desk.pool, subscription.id)
             sent = await deliver(self.desk.deliverer, subscription, items, wish, transmission=transmission)
-            answered = await self._post(subscription.webhook, sent)
+            answered = await self._post(url, sent)
             succeeded = answered.outcome in {Outcome.TAKEN, Outcome.REFUSED}
         finally:
-            breaker.note(ticket, now, succeeded=succeeded)
+            # As of now: a call may have taken longer than the pause that begins here.
+            breaker.note(ticket, clock.now(), succeeded=succeeded)
         serials = [each.serial for each in sent if each.serial is not None]
         outcomes = self.desk.deliverer.outcomes
-        (outcomes.aborted if answered.outcome is Outcome.NEVER_SENT else outcomes.sent)(serials)
+        (outcomes.sent if answered.left else outcomes.aborted)(serials)
         return answered
 
-    async def _post(self, webhook: str, sent: Sequence[Sent]) -> Answered:
-        url = parse_base_url(webhook, allow_http=self.desk.allow_http)
+    async def _post(self, url: OutboundUrl, sent: Sequence[Sent]) -> Answered:
         body = canonical({"deliveries": [each.token for each in sent]})
         deliverer = self.desk.deliverer
         headers = [("content-type", "application/json"), ("x-road-client", deliverer.id)]
@@ -167,12 +171,12 @@ class Webhooks:
         transport = PinnedTransport(url, self.rules, self.resolve, tls, connections=1)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response = await transport.handle_async_request(_outgoing(webhook, signed))
+                response = await transport.handle_async_request(_outgoing(url, signed))
                 await response.aclose()
         except AddressRefused as refused:
-            return Answered(Outcome.REFUSED, f"the address is {refused}")
+            return Answered(Outcome.REFUSED, f"the address is {refused}", left=False)
         except NotReachable:
-            return Answered(Outcome.NEVER_SENT, "no connection")
+            return Answered(Outcome.NEVER_SENT, "no connection", left=False)
         except (TimeoutError, httpx2.HTTPError, OSError) as error:
             return Answered(Outcome.AWAY, type(error).__name__)
         finally:
@@ -189,6 +193,7 @@ class Webhooks:
         failures = subscription.failures + 1
         refusals = subscription.refusals + (answered.outcome is Outcome.REFUSED)
         if refusals >= MAX_TRIES:
+            self.desk.health.dead_letters.inc()
             log.error("dead-letter", subscription=subscription.id, number=sequence, reason=answered.reason)
             await store.bury(pool, subscription.id, sequence, tries=refusals, reason=answered.reason, at_ms=now_ms)
             return
@@ -196,7 +201,9 @@ class Webhooks:
         await store.postpone(pool, subscription.id, failures=failures, refusals=refusals, next_try_at=later)
 
 
-def _outgoing(webhook: str, signed: HttpRequest) -> httpx2.Request:
+def _outgoing(url: OutboundUrl, signed: HttpRequest) -> httpx2.Request:
     headers = [*signed.headers, ("connection", "close"), ("user-agent", "yitong-deliverer")]
     limits = {"connect": ANSWER_SECONDS / 2, "read": ANSWER_SECONDS, "write": ANSWER_SECONDS, "pool": ANSWER_SECONDS}
-    return httpx2.Request(signed.method, webhook, headers=headers, content=signed.body, extensions={"timeout": limits})
+    # Put together from what was signed: the address may have been written in another way (with a slash at its end).
+    target = f"{url.scheme}://{signed.authority}{signed.path}"
+    return httpx2.Request(signed.method, target, headers=headers, content=signed.body, extensions={"timeout": limits})

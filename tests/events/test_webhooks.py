@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exchange.delivery import Delivery
 from exchange.envelope import HttpRequest
 from exchange.problem import Problem
+from exchange.wire import Machine
 from gateway.client import read_webhook
 from gateway.delivery.webhooks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, pause_ms
 from gateway.inbox import Connection, Inbox
@@ -63,7 +64,7 @@ def refusing(status: str, headers: str = "") -> Callable[[Visit], Awaitable[None
 
 async def test_each_call_is_signed_and_brings_one_delivery_in_its_order(scene: Scene) -> None:
     async with serving(taken) as server:
-        heard = await hooked(scene, server)
+        heard = await hooked(scene, server, path="/hook/")
         await told(scene, "甲", "乙", "丙")
         await until_async(lambda: len(server.visits) == 3)
         found = [delivery for visit in server.visits for delivery in read(scene, visit)]
@@ -132,13 +133,21 @@ async def test_what_an_address_refuses_ends_as_a_dead_letter_and_is_run_again_wi
         assert (dead["number"], dead["tries"], dead["reason"], dead["run_again_by"]) == (1, 5, "status 400", None)
         assert await unhurt.subscriber.dead_letters(unhurt.identifier) == []
         letters = scene.session.dead_letters(await scene.session.token("operator"))
+        [listed] = (await letters.list_all())["dead_letters"]
+        assert (listed["subscription"], listed["number"]) == (heard.identifier, 1)
+        assert (await letters.list_all(after=f"{heard.identifier}.1"))["dead_letters"] == []
+        with pytest.raises(Problem, match="unauthenticated"):
+            await scene.session.dead_letters(Machine(TAX, scene.session.key(TAX))).list_all()
         assert (await letters.run_again(heard.identifier, 1))["outcome"] == "refused"
         cured.append(True)
         assert (await letters.run_again(heard.identifier, 1))["outcome"] == "taken"
         [dead] = await letters.list(heard.identifier)
         assert (dead["run_again_by"], dead["outcome"]) == ("operator", "taken")
+        assert (await letters.list_all())["dead_letters"] == [], "nobody has to look at it any more"
         with pytest.raises(Problem, match="not-found"):
             await letters.run_again(heard.identifier, 2)
+        metrics = (await scene.session.http.get(f"{scene.session.urls['deliverer']}/metrics")).text
+        assert "dead_letters_total 1.0" in metrics
     rows = await scene.findings("dead-letter-run:")
     assert len(rows) == 2, "each try has its entry"
 

@@ -123,6 +123,67 @@ async def test_what_does_not_follow_is_refused_and_what_came_before_it_stands(po
     assert (await effects(pool), (await inbox.cursor()).sequence) == ([1, 2], 2)
 
 
+@pytest.mark.invariant("I-52")
+async def test_a_handler_that_fails_with_an_answer_of_the_exchange_blocks_nothing_either(pool: asyncpg.Pool[Any]) -> None:
+    inbox, page = Inbox(pool, SUBSCRIPTION), deliveries(2)
+
+    async def refused(connection: Connection, delivery: Delivery) -> None:
+        if delivery.place.sequence == 1:
+            raise Problem("right-missing")
+        await effect(connection, delivery)
+
+    for _ in range(5):
+        end = await inbox.handle(page, refused)
+    assert (end.sequence, await effects(pool)) == (2, [2])
+    [dead] = await inbox.failures()
+    assert (dead.tries, dead.reason) == (5, "right-missing")
+
+
+@pytest.mark.invariant("I-48")
+async def test_what_was_handled_elsewhere_meanwhile_does_not_die(pool: asyncpg.Pool[Any]) -> None:
+    failing, handled = asyncio.Event(), asyncio.Event()
+
+    class Slow(Inbox):
+        """Somebody else comes between a failure and its count."""
+
+        async def _failed(self, delivery: Delivery, reason: str) -> bool:
+            failing.set()
+            await handled.wait()
+            return await super()._failed(delivery, reason)
+
+    async def fails(_connection: Connection, _delivery: Delivery) -> None:
+        raise RuntimeError
+
+    quick, slow, page = Inbox(pool, SUBSCRIPTION), Slow(pool, SUBSCRIPTION), deliveries(1)
+    for _ in range(4):
+        await quick.handle(page, fails)
+    fifth = asyncio.create_task(slow.handle(page, fails))
+    await failing.wait()
+    await quick.handle(page, effect)
+    handled.set()
+    await fifth
+    assert [failure.died_at for failure in await quick.failures()] == [None]
+    assert not await quick.run_again(page[0], effect, by="operator")
+    assert await effects(pool) == [1]
+
+
+async def test_only_what_died_is_run_again(pool: asyncpg.Pool[Any]) -> None:
+    inbox, page = Inbox(pool, SUBSCRIPTION), deliveries(1)
+
+    async def fails(_connection: Connection, _delivery: Delivery) -> None:
+        raise RuntimeError
+
+    for _ in range(5):
+        await inbox.handle(page, fails)
+    place = Place(SUBSCRIPTION, 1, FIRST, "e-other")
+    other = Delivery(*("token", "g", "a", 1, place, "right-missing"), None, None, None)
+    with pytest.raises(Problem, match="record-invalid"):
+        await inbox.run_again(other, effect, by="operator")
+    with pytest.raises(Problem, match="record-invalid"):
+        await Inbox(pool, "another").run_again(page[0], effect, by="operator")
+    assert await inbox.run_again(page[0], effect, by="operator")
+
+
 async def test_a_number_may_be_taken_in_a_transaction_of_ones_own(pool: asyncpg.Pool[Any]) -> None:
     inbox, page = Inbox(pool, SUBSCRIPTION), deliveries(1)
     async with pool.acquire() as connection:
