@@ -40,6 +40,12 @@ PROMISED: Mapping[str, str] = {
     "I-41": "An adapter reaches the pinned addresses of its back end and nothing else",
     "I-44": "Errors carry nothing of the inside",
     "I-45": "No two strings that look or normalise alike name two principals",
+    "I-47": "An event is published if and only if its change was committed",
+    "I-48": "Each consumer's effect happens once an event, in the publisher's order",
+    "I-49": "What the bus loses is found out, recorded, and made good from the outbox",
+    "I-50": "A department says and hears its own subjects only, and nothing of JetStream's API",
+    "I-51": "A forged or altered event, whoever's credential brought it, is refused and recorded",
+    "I-52": "A poison event blocks nobody, ends among the dead letters after five tries, and can be run again",
 }
 SEEN: Mapping[str, str] = {
     "I-2": "756 releases of a run of journeys, 756 equal by hash, leaf and body commitment",
@@ -68,6 +74,12 @@ SEEN: Mapping[str, str] = {
     "I-41": "rebinding, redirects, proxies, other spellings: 0 connections to canaries on three loopback addresses",
     "I-44": "956 refusal bodies searched: 0 hits",
     "I-45": "one spelling each, look-alikes refused by every parser; within ASCII, by the registry and its bootstrap file",
+    "I-47": "40 walks of up to 43 steps of publisher, relay, stream, deliverer, consumer: 0 lost, 0 ghosts; so too by kill -9",
+    "I-48": "the same walks; 6 readers of one page at once, lost answers, crashes within a page: 0 twice, 0 out of order",
+    "I-49": "removed, set back, a byte flipped; of three servers one killed, one wiped, all wiped: 0 lost, found within 1.0 s",
+    "I-50": "every call of JetStream's API as each department: all denied; the deliverer's 8 on members' streams only",
+    "I-51": "nonsense, another key, wrong predecessor, repeated, jumped: 5 of 5 refused and in the log, the genuine event came",
+    "I-52": "5 tries, then the next; others waited for nothing; run again by an operator, with an entry",
 }
 
 

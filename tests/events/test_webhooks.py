@@ -168,9 +168,9 @@ async def test_an_address_that_is_away_loses_nothing_and_is_no_dead_letter(scene
         assert await heard.subscriber.dead_letters(heard.identifier) == []
 
 
-@pytest.mark.invariant("I-45")
+@pytest.mark.invariant("I-41")
 async def test_hostile_addresses_cost_little_and_lead_nowhere(scene: Scene) -> None:
-    """I-45: redirects are not followed, endless answers not read, slow ones not waited for, forbidden addresses not called."""
+    """I-41: redirects are not followed, endless answers not read, slow ones not waited for, forbidden addresses not called."""
 
     async def endless(visit: Visit) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000000\r\n\r\n")
