@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import asyncpg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, model_validator
 
-from audit.entries import PLAIN_BODY
+from audit.bodies import OpenedBody
 from audit.model import GroundKind
 from audit.search import Look, ReadingRoom, ReadPurpose, Reason, Serial
 from exchange.canonical import parse_json
@@ -104,7 +104,7 @@ _NARROWED: Final[Mapping[GroundKind, str]] = {
 _NAMED_IN_LEAF: Final = {GroundKind.RIGHT: "right", GroundKind.PURPOSE: "purpose", GroundKind.GATEWAY: "gateway"}
 _BY_LEAF: Final = "position(convert_to($3, 'UTF8') IN e.leaf) > 0"
 _QUERY: Final = """
-    SELECT e.serial, e.at, e.leaf, b.body
+    SELECT e.serial, e.at, e.leaf, b.body, b.blind
     FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
     WHERE e.kind = 'release' AND e.at >= $1 AND e.at < $2 AND ($4::bigint IS NULL OR e.serial < $4) AND {}
     ORDER BY e.serial DESC LIMIT $5
@@ -116,13 +116,14 @@ async def find_affected(room: ReadingRoom, look: Look, request: AffectedRequest)
     name = request.ground.rpartition("@")[0] if request.kind is GroundKind.SERVICE_VERSION and "@" in request.ground else None
     async with room.connection() as connection:
         rows = await _load(connection, request, name or request.ground)
+        await room.bodies.prepare(connection, [row["body"] for row in rows])
     page, more = rows[: request.limit], len(rows) > request.limit
     tallies: dict[str | None, _Tally] = {}
     count = 0
-    for _, at, raw, body in page:
+    for _, at, raw, body, blind in page:
         leaf = parse_json(raw)
         if request.ground in _grounds(request.kind, leaf):
-            tallies.setdefault(_subject(body), _Tally()).add(leaf, at)
+            tallies.setdefault(_subject(room.bodies.open(body, blind)), _Tally()).add(leaf, at)
             count += 1
     question = request.model_dump(mode="json", exclude={"reason", "read_purpose"}, exclude_none=True)
     read = await room.record_look(look, "affected", count, {"criteria": question})
@@ -150,9 +151,6 @@ def _grounds(kind: GroundKind, leaf: Mapping[str, Any]) -> Iterable[str]:
     return () if named is None else (str(leaf[named]),)
 
 
-def _subject(body: bytes | None) -> str | None:
-    if body is None or not body.startswith(PLAIN_BODY):
-        return None
-    value = parse_json(body.removeprefix(PLAIN_BODY))
-    subject = value.get("subject") if isinstance(value, dict) else None
+def _subject(body: OpenedBody | None) -> str | None:
+    subject = None if body is None else body.members.get("subject")
     return subject if isinstance(subject, str) else None

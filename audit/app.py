@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from audit.api import router
 from audit.api_config import ApiSettings
 from audit.append import EntryDesk
+from audit.bodies import BodyReader
 from audit.epoch import EpochKeys
 from audit.published_log import PublishedLog
 from audit.search import ReadingRoom
@@ -54,7 +55,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
-    app.state.room = ReadingRoom(pool, desk, keys, clock)
+    app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader())
     app.include_router(router)
     return app
 

@@ -18,7 +18,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, String
 
 from audit import search_store
 from audit.append import EntryDesk
-from audit.entries import PLAIN_BODY, commit_body, make_read_leaf, new_blind, plain_body
+from audit.bodies import BodyReader, OpenedBody
+from audit.entries import commit_body, make_read_leaf, new_blind, plain_body
 from audit.epoch import EpochKeys
 from audit.model import Content, EntryKind, EntryRow, Heading, SearchTokens
 from audit.search_store import Found, Opened, ReadingPool, Sought
@@ -144,9 +145,10 @@ class Look:
 class ReadingRoom:
     """阅览室. Where auditors search and open entries; nothing is handed out before the look stands in the log."""
 
-    def __init__(self, pool: ReadingPool, desk: EntryDesk, keys: EpochKeys, clock: Clock) -> None:
+    def __init__(self, pool: ReadingPool, desk: EntryDesk, keys: EpochKeys, clock: Clock, bodies: BodyReader) -> None:
         """`pool` and `desk` log in as the auditor; `keys` are those of every live epoch."""
         self._pool, self._desk, self._keys, self._clock = pool, desk, keys, clock
+        self.bodies = bodies
         self._sittings: dict[tuple[str, str], datetime] = {}
 
     async def search(self, look: Look, request: SearchRequest) -> SearchPage:
@@ -166,16 +168,18 @@ class ReadingRoom:
         """One entry with its body. Raises Problem `not-found` (recorded too) or `audit-unavailable`."""
         async with self._pool.connection() as connection:
             opened = await search_store.load_entry(connection, serial)
+            await self.bodies.prepare(connection, [] if opened is None else [opened.body])
+        body = None if opened is None else self.bodies.open(opened.body, opened.blind)
         tokens = self._keys.tokens(officer=look.reader.account)
         if opened is not None and opened.token_epoch == tokens.epoch:
             tokens = SearchTokens(tokens.epoch, opened.subject_token, tokens.officer)
-        elif opened is not None and (body := _read_body(opened)) is not None and isinstance(body.get("subject"), str):
+        elif body is not None and isinstance(subject := body.members.get("subject"), str):
             # The entry is of an earlier epoch: the look belongs to the subject under the key of today.
-            tokens = self._keys.tokens(subject=body["subject"], officer=look.reader.account)
+            tokens = self._keys.tokens(subject=subject, officer=look.reader.account)
         read = await self._record(look, "entry", int(opened is not None), {"serial": serial}, tokens)
         if opened is None:
             raise Problem("not-found", "no entry has that serial")
-        return _opened(opened, read)
+        return _opened(opened, body, read)
 
     async def sit_down(self, look: Look, what: str) -> None:
         """Record that a reader takes entry bundles: one entry a sitting, or a monitor would write one for each it reads.
@@ -254,24 +258,14 @@ def _line(row: Found) -> EntryLine:
     return EntryLine(serial=row.serial, tree_index=row.tree_index, at=rfc3339(row.at.timestamp()), kind=row.kind, leaf=leaf)
 
 
-def _read_body(opened: Opened) -> dict[str, Any] | None:
-    if opened.body is None or not opened.body.startswith(PLAIN_BODY):
-        return None
-    body = parse_json(opened.body.removeprefix(PLAIN_BODY))
-    return body if isinstance(body, dict) else None
-
-
-def _opened(opened: Opened, read: int) -> OpenedEntry:
-    line, body = _line(opened.found), _read_body(opened)
+def _opened(opened: Opened, body: OpenedBody | None, read: int) -> OpenedEntry:
+    line = _line(opened.found)
     state = BodyState.ERASED if opened.body is None else BodyState.SEALED if body is None else BodyState.OPEN
-    holds = None
-    if body is not None and opened.body is not None and opened.blind is not None:
-        holds = commit_body(opened.body, opened.blind) == line.leaf.get("body_commit")
     return OpenedEntry(
         **line.model_dump(),
         entry=b64url(opened.found.leaf),
         body_state=state,
-        body=body,
-        commitment_holds=holds,
+        body=None if body is None else dict(body.members),
+        commitment_holds=None if body is None else body.is_committed_to(line.leaf),
         read=read,
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
+from audit.bodies import BodyReader
 from audit.epoch import EpochKeys
 from audit.model import EntryKind, EntryRow, Heading
 from audit.search import MAX_ROWS, BodyState, Criteria, Look, OpenedEntry, ReadingRoom, SearchRequest
@@ -236,7 +237,7 @@ async def test_an_answer_waits_for_its_entry_and_none_leaves_without_one(scene: 
     shut = EntryDesk(scene.database.url("yitong_auditor"))
     await pool.open()
     try:
-        room = ReadingRoom(pool, shut, scene.keys, ManualClock(now_ms() / 1000))
+        room = ReadingRoom(pool, shut, scene.keys, ManualClock(now_ms() / 1000), BodyReader())
         look = Look(Person("auditor-1", frozenset({Role.AUDITOR}), None, None, "2"), REASON)
         for work in (
             room.search(look, SearchRequest(reason=REASON)),
