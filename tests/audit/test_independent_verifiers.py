@@ -1,13 +1,10 @@
 """Tools that we did not write accept the log, make our proofs byte for byte, and reject what was tampered with.
 
-`tlog-scales` (Python) always runs. Its command line makes proofs and checks an entry, but no signature; its library has the
-rest, and `walk` below puts the pieces together: signature, root from the tiles, every entry against its path. The verifiers of
-Go's checksum database do the same and more, if a Go compiler may be fetched (see `go_verifier`).
+`tlog-scales` (Python) and the verifiers of Go's checksum database, both from packages: see `strangers` and `go_verifier`.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography.exceptions import InvalidSignature
 from tlog_scales.backend import LocalBackend
 from tlog_scales.reader import TilesReader
 from tlog_scales.signing import PlainEd25519Signer, Vkey, VkeySet
 from tlog_scales.tiles import leaf_hash
-from tlog_scales.tlog import ConsistencyProof, ConsistencyProofInvalid, InclusionProof, InclusionProofInvalid
+from tlog_scales.tlog import ConsistencyProof, ConsistencyProofInvalid, InclusionProof
 from tlog_scales.writer import TilesWriter
 
 from audit.note import Checkpoint, VerifierKey, cosign_text, sign_checkpoint
@@ -29,9 +25,10 @@ from audit.proof import TrustPolicy, UnverifiedProof, verify_proof
 from audit.tiles import TileName, decode_bundle, encode_bundle
 from audit.tree import consistency_proof, inclusion_proof, root_at, verify_consistency
 from exchange.keys import SigningKey
-from tests.audit.go_verifier import SWITCH, build_go_verifier
+from tests.audit.go_verifier import go_accepts, require_go
 from tests.audit.log_directory import cosign_directory, write_log_directory
 from tests.audit.reference import GOLDEN, LOG, LOG_KEY, ORIGIN, WITNESS, WITNESS_KEY, WITNESS_NAME
+from tests.audit.strangers import scales_accept
 
 pytestmark = pytest.mark.invariant("I-14")
 
@@ -70,47 +67,19 @@ def copy(log: Path, tmp_path: Path) -> Path:
 Verifier = Callable[[Path, VerifierKey], bool]
 
 
-def walk(path: Path, key: VerifierKey) -> bool:
-    """Whether tlog-scales' library finds nothing wrong with a log directory."""
-    reader = TilesReader(LocalBackend(path))
-    try:
-        checkpoint = reader.get_checkpoint()
-        checkpoint.verify(Vkey.from_string(str(key)))
-        if reader.calculate_root_hash() != checkpoint.root_hash:
-            return False
-        for index in range(checkpoint.size):
-            leaf = leaf_hash(reader.get_entry(index))
-            if leaf != reader.mth(index, index + 1):
-                return False
-            if index % 256 == 0:  # the path of one entry runs over all hashes of its tile
-                reader.get_inclusion_proof(index, checkpoint.size).check(leaf, checkpoint.root_hash)
-    except (InvalidSignature, InclusionProofInvalid, RuntimeError, ValueError, IndexError):
-        return False
-    return True
+@pytest.fixture
+def go() -> None:
+    """Go's verifiers; a skip that says so where they are not installed."""
+    require_go()
 
 
-@pytest.fixture(scope="session")
-def go_program() -> Path:
-    """Go's verifiers as a program, or a skip that says why not."""
-    if os.environ.get(SWITCH) != "1":
-        pytest.skip(f"Go's verifiers checked none of the logs here: they need a compiler of 70 MB, which {SWITCH}=1 fetches")
-    return build_go_verifier()
-
-
-@pytest.fixture(params=["tlog-scales", "go"] if os.environ.get(SWITCH) == "1" else ["tlog-scales"])
+@pytest.fixture(params=["tlog-scales", "go"])
 def verifier(request: pytest.FixtureRequest) -> Verifier:
     """Each independent verifier of whole logs."""
     if request.param == "tlog-scales":
-        return walk
-    program = request.getfixturevalue("go_program")
-    return lambda path, key: run_go(program, "log", path, key)
-
-
-def run_go(program: Path, command: str, *arguments: object) -> bool:
-    result = subprocess.run([program, command, *map(str, arguments)], capture_output=True, text=True, check=False)
-    # A crash is no verdict: the program says in a word of its own that it accepted or rejected.
-    assert (result.stdout + result.stderr).startswith("accepted:" if result.returncode == 0 else "rejected:"), result.stderr
-    return result.returncode == 0
+        return scales_accept
+    require_go()
+    return lambda path, key: go_accepts("log", path, key)
 
 
 def tlog_tiles(*arguments: object) -> subprocess.CompletedProcess[bytes]:
@@ -282,21 +251,21 @@ def test_another_key_is_rejected(verifier: Verifier, copy: Path) -> None:
 # --- Go only ----------------------------------------------------------------------------------------------------------------
 
 
-def test_go_accepts_seventy_thousand_entries(go_program: Path, tmp_path: Path) -> None:
+def test_go_accepts_seventy_thousand_entries(go: None, tmp_path: Path) -> None:
     entries = [b"entry %d" % number for number in range(70_000)]
     write_log_directory(tmp_path, entries, origin=ORIGIN, key=LOG_KEY, sizes=(1_000, 65_536, 66_000))
-    assert run_go(go_program, "log", tmp_path, LOG)
+    assert go_accepts("log", tmp_path, LOG)
     tile = tmp_path / "tile" / "1" / "000"
     tile.write_bytes(tile.read_bytes()[:-1] + b"\x00")
-    assert not run_go(go_program, "log", tmp_path, LOG)
+    assert not go_accepts("log", tmp_path, LOG)
 
 
-def test_go_verifies_our_proof_file_and_rejects_it_for_another_entry(go_program: Path, log: Path, tmp_path: Path) -> None:
+def test_go_verifies_our_proof_file_and_rejects_it_for_another_entry(go: None, log: Path, tmp_path: Path) -> None:
     proof, entry = tmp_path / "650.tlog-proof", tmp_path / "entry"
     hashes = tuple(inclusion_proof(650, len(ENTRIES), StaticTiles(log)))
     proof.write_bytes(UnverifiedProof(650, hashes, (log / "checkpoint").read_bytes()).encode())
     entry.write_bytes(ENTRIES[650])
-    assert run_go(go_program, "proof", proof, entry, LOG)
-    assert not run_go(go_program, "proof", proof, entry, VerifierKey.of(ORIGIN, OTHER_KEY))
+    assert go_accepts("proof", proof, entry, LOG)
+    assert not go_accepts("proof", proof, entry, VerifierKey.of(ORIGIN, OTHER_KEY))
     entry.write_bytes(ENTRIES[651])
-    assert not run_go(go_program, "proof", proof, entry, LOG)
+    assert not go_accepts("proof", proof, entry, LOG)

@@ -15,15 +15,12 @@ import asyncpg
 import pytest
 
 from audit.client import EpochKeys
-from audit.findings import Report
-from audit.fsck import fsck
-from audit.note import parse_vkey
 from deploy.home import CONSUMER
 from deploy.postgres.sql import fetch_value
 from deploy.session import Session
 from tests.crash.breakable import BreakableExchange, children_of, wait_until
 from tests.crash.load import Load, Promises
-from tests.support.waiting import LIMIT_S
+from tests.support.left_log import whole_report
 
 KILLS, CLIENTS, SEED = 20, 4, 20260417
 AT_ONCE = 2
@@ -122,18 +119,5 @@ async def require_kept(exchange: BreakableExchange, promises: Promises) -> None:
         states = await connection.fetch("SELECT id, state FROM identity.consent WHERE id = ANY ($1)", promises.withdrawn)
         assert {row["state"] for row in states} == {"withdrawn"}
         assert len(states) == len(promises.withdrawn)
-    finally:
-        await connection.close()
-
-
-async def whole_report(exchange: BreakableExchange) -> Report:
-    """What a walk over the log finds, once every entry has its place in the tree."""
-    vkey = parse_vkey((exchange.home.trust / "log.vkey").read_text(encoding="utf-8").strip())
-    deadline = time.monotonic() + LIMIT_S
-    connection = await asyncpg.connect(exchange.database().url("yitong_auditor"))
-    try:
-        while (report := await fsck(connection, vkey)).pending and report.ok:
-            assert time.monotonic() < deadline, "the integrator never came to the end"
-        return report
     finally:
         await connection.close()

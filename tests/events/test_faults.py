@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,7 @@ from exchange.subjects import event_subject
 from gateway.delivery.streams import stream_config
 from gateway.inbox import Connection, Inbox
 from tests.events.scene import CHANGED, LICENCE, REGULATION, TAX, Heard, Scene
+from tests.support.left_log import require_whole_log
 from tests.support.waiting import until_yes
 
 ENTERPRISE = parse_subsystem_id(LICENCE.rpartition("/")[0])
@@ -269,3 +271,11 @@ async def test_no_person_or_value_stands_in_a_log_line_or_a_subject(scene: Scene
         looked[path.name] = len(text)
         assert not [word for word in words if word in text], path.name
     assert looked["deliverer.log"]
+
+
+@pytest.mark.invariant("I-14")
+async def test_the_log_that_these_faults_leave_is_accepted_by_programs_not_ours(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """I-14: last, after everything that was killed, wiped and forged here."""
+    assert await require_whole_log(scene.exchange, scene.session, tmp_path) > 0

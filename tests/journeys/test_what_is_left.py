@@ -40,7 +40,8 @@ from gateway.decide import decide
 from gateway.model import ConsentFact, Facts, Permit
 from identity.client import ConsentSource, verify_grant
 from registry.client import AccessRight, parse_right
-from tests.audit.test_independent_verifiers import walk
+from tests.audit.go_verifier import go_accepts, require_go
+from tests.audit.strangers import scales_accept
 from tests.journeys.figures import FIGURES, spread
 from tests.journeys.log_export import export_log
 from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, ENCUMBRANCE, IDENTITY, LICENCE, Stage, refused
@@ -115,16 +116,24 @@ async def is_settled(stage: Stage) -> bool:
 
 
 @pytest.mark.invariant("I-14")
-async def test_a_verifier_that_we_did_not_write_accepts_the_log_and_no_altered_one(remains: Remains) -> None:
+@pytest.mark.parametrize("program", ["tlog-scales", "Go x/mod"])
+async def test_a_verifier_that_we_did_not_write_accepts_the_log_and_no_altered_one(remains: Remains, program: str) -> None:
+    def accepts() -> bool:
+        if program == "tlog-scales":
+            return scales_accept(remains.path, remains.vkey)
+        return go_accepts("log", remains.path, remains.vkey)
+
+    if program != "tlog-scales":
+        require_go()
     began = time.monotonic()
-    assert walk(remains.path, remains.vkey)
+    assert accepts()
     took = 1000 * (time.monotonic() - began)
-    FIGURES["I-14 log walked by tlog-scales"] = f"{len(remains.entries)} entries in {took:.0f} ms: accepted"
+    FIGURES[f"I-14 log walked by {program}"] = f"{len(remains.entries)} entries in {took:.0f} ms: accepted"
     bundle = remains.path / TileName(-1, 0, min(256, len(remains.entries))).path
     whole = bundle.read_bytes()
     bundle.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
     try:
-        assert not walk(remains.path, remains.vkey)
+        assert not accepts()
     finally:
         bundle.write_bytes(whole)
 
