@@ -223,9 +223,25 @@ def make_grant_leaf(
     return _leaf(EntryKind.GRANT, at_ms, members)
 
 
-def make_config_leaf(*, at_ms: int, what: str, version: int | None, digest: str | None, body_commit: str) -> bytes:
-    """The leaf of a change of configuration; `what` is `snapshot-floor` for a raised floor, whose version it then gives."""
-    return _leaf(EntryKind.CONFIG, at_ms, {"what": what, "version": version, "digest": digest, "body_commit": body_commit})
+def make_config_leaf(
+    *,
+    at_ms: int,
+    what: str,
+    version: int | None,
+    digest: str | None,
+    body_commit: str,
+    gateway: str | None = None,
+    consumer: str | None = None,
+    service: str | None = None,
+    purpose: str | None = None,
+) -> bytes:
+    """The leaf of a change of configuration; `what` is `snapshot-floor` for a raised floor, whose version it then gives.
+
+    What the entry is searched by must stand in the leaf: gateway, consumer, service, purpose, as far as the heading names them.
+    """
+    named = {"gateway": gateway, "consumer": consumer, "service": service, "purpose": purpose}
+    members = {"what": what, "version": version, "digest": digest, "body_commit": body_commit}
+    return _leaf(EntryKind.CONFIG, at_ms, members | {name: value for name, value in named.items() if value is not None})
 
 
 def make_key_leaf(

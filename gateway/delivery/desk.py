@@ -332,8 +332,9 @@ class DeliveryDesk:
             version=finding.sequence,
             digest=None,
             body_commit=commit_body(body, blind),
+            gateway=self.deliverer.id,
         )
-        heading = Heading(EntryKind.CONFIG, at_ms, gateway=self.deliverer.id, provider=None)
+        heading = Heading(EntryKind.CONFIG, at_ms, gateway=self.deliverer.id)
         await self.deliverer.journal.append(EntryRow(heading, Content(leaf, body, blind)))
 
     async def _record(self, subscription: Subscription, what: str, more: Mapping[str, Any]) -> None:
@@ -347,6 +348,10 @@ class DeliveryDesk:
             version=None,
             digest=b64url(sha256(canonical([subscription.id, subscription.consumer, what]))),
             body_commit=commit_body(body, blind),
+            gateway=self.deliverer.id,
+            consumer=subscription.consumer,
+            service=subscription.service,
+            purpose=subscription.purpose,
         )
         heading = Heading(
             EntryKind.CONFIG,

@@ -274,8 +274,6 @@ async def test_no_person_or_value_stands_in_a_log_line_or_a_subject(scene: Scene
 
 
 @pytest.mark.invariant("I-14")
-async def test_the_log_that_these_faults_leave_is_accepted_by_programs_not_ours(
-    scene: Scene, tmp_path: Path
-) -> None:
+async def test_the_log_that_these_faults_leave_is_accepted_by_programs_not_ours(scene: Scene, tmp_path: Path) -> None:
     """I-14: last, after everything that was killed, wiped and forged here."""
     assert await require_whole_log(scene.exchange, scene.session, tmp_path) > 0
