@@ -1,4 +1,4 @@
-"""One process that places releases in the log, or withdraws consents, as fast as it is told; started by `releases`.
+"""One process that places releases in the log, or withdraws consents, as fast as it is told; started by `releases`, `log`.
 
 It prepares its rows, says `ready`, waits for a line, works, and prints one line of JSON. The plan comes in a private file,
 because it holds a database login.
@@ -59,7 +59,7 @@ class Task:
     """What one process is to do for how long."""
 
     act: str
-    """place | withdraw"""
+    """place | withdraw | fill | keep-up"""
     url: str
     seconds: float
     rows: int
@@ -188,6 +188,54 @@ async def place(task: Task) -> Mapping[str, Any]:
     return {"latencies": latencies, "seconds": seconds, "outcomes": outcomes, "latest": latest, "cpu": cpu}
 
 
+async def fill(task: Task) -> Mapping[str, Any]:
+    """Place `rows` releases, made as they are placed, so that a log of any length can be filled."""
+    rows = release_rows(task)
+    desk = ReleaseDesk(task.url)
+    await desk.open()
+    start = await _begin()
+
+    async def call() -> None:
+        for row in rows:
+            verdict = await desk.place(row)
+            if verdict.answer is not Answer.RELEASED:
+                raise RuntimeError(f"a release was answered with {verdict.answer}")
+
+    await asyncio.gather(*(call() for _ in range(task.callers)))
+    seconds = perf_counter() - start
+    await desk.close()
+    return {"seconds": seconds}
+
+
+async def keep_up(task: Task) -> Mapping[str, Any]:
+    """Releases that fall due at a steady rate; of each its serial, and when it was acknowledged (unix milliseconds)."""
+    desk = ReleaseDesk(task.url)
+    await desk.open()
+    rows = list(release_rows(task))
+    acknowledged: list[tuple[int, int]] = []
+    outcomes: dict[str, int] = {}
+    start = await _begin()
+
+    async def call(row: ReleaseRow) -> None:
+        try:
+            verdict = await desk.place(row)
+        except Problem as problem:
+            outcomes[problem.code] = outcomes.get(problem.code, 0) + 1
+        else:
+            outcomes[verdict.answer] = outcomes.get(verdict.answer, 0) + 1
+            if verdict.serial is not None:
+                acknowledged.append((verdict.serial, CLOCK.now_ms()))
+
+    async with asyncio.TaskGroup() as group:
+        for number, row in enumerate(rows):
+            if (pause := start + number / task.rate - perf_counter()) > 0:
+                await asyncio.sleep(pause)
+            group.create_task(call(row))
+    seconds = perf_counter() - start
+    await desk.close()
+    return {"acknowledged": acknowledged, "outcomes": outcomes, "seconds": seconds}
+
+
 async def withdraw(task: Task) -> Mapping[str, Any]:
     """Withdrawals that fall due at a steady rate; each one's time counts from when it was due."""
     desk = FenceDesk(task.url)
@@ -239,7 +287,7 @@ def _own_cpu() -> float:
 def main() -> None:
     """Do the task that the first argument names."""
     task = Task(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    work = place if task.act == "place" else withdraw
+    work = {"place": place, "withdraw": withdraw, "fill": fill, "keep-up": keep_up}[task.act]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(work(task))), flush=True)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -106,7 +107,7 @@ def measure_releases(
         tasks.append(Task("withdraw", url, seconds, 0, 0, counted, limited, run, withdrawals, WITHDRAWALS_A_SECOND, PROCESSES))
     meter = Meter(stage.pids())
     before = meter.read()
-    answers = _work(stage, tasks)
+    answers = let_work(stage.root, tasks)
     used = meter.read().since(before)
     used["desk"] = sum(answer["cpu"] for answer in answers[:PROCESSES])
     lag = blocking(_until_integrated(stage))
@@ -147,12 +148,12 @@ def _placed(
     )
 
 
-def _work(stage: Stage, tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """Start one process a task, let them begin together, and gather what they say."""
+def let_work(directory: Path, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Start one process a task, let them begin together, and gather what they say. Raises WorkerFailed."""
     workers: list[subprocess.Popen[str]] = []
     try:
         for number, task in enumerate(tasks):
-            path = stage.root / f"release-task-{number}.json"
+            path = directory / f"release-task-{number}.json"
             write_private(path, json.dumps(asdict(task)))
             workers.append(
                 subprocess.Popen(
