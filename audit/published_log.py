@@ -18,7 +18,7 @@ from audit.proof import UnverifiedProof
 from audit.search_store import ReadingPool
 from audit.tiles import ENTRIES, FULL_WIDTH, HASH_BYTES, TileError, TileName, encode_bundle
 from audit.tree import hash_leaf, inclusion_proof, inclusion_tiles
-from exchange.canonical import parse_json
+from exchange.canonical import b64url_decode, parse_json
 from exchange.problem import Problem
 
 MAX_UNIX_MS: Final = 253_402_300_799_999  # the year 9999: beyond it PostgreSQL and this program write times differently
@@ -61,11 +61,11 @@ class PublishedLog:
         `audit-unavailable`.
         """
         unknown = Problem("not-found", "no entry has these bytes", pending=False)
-        at_ms = _time_of(leaf)
-        if at_ms is None:
+        clue = _clue_of(leaf)
+        if clue is None:
             raise unknown
         async with self.pool.connection() as connection:
-            found = await search_store.find_leaf(connection, at_ms, hash_leaf(leaf))
+            found = await _find(connection, clue, hash_leaf(leaf))
             if found is None:
                 raise unknown
             _, index = found
@@ -94,11 +94,37 @@ async def _require_covered(connection: asyncpg.Connection, name: TileName) -> No
         raise Problem("not-found", "no published checkpoint covers that tile")
 
 
-def _time_of(leaf: bytes) -> int | None:
-    """The time that a leaf states, unix milliseconds; None if it is not one of ours."""
+@dataclass(frozen=True, slots=True)
+class _Clue:
+    """What a leaf says of itself by which it can be found: its time (unix ms), and consumer and request id if it has them."""
+
+    at_ms: int
+    consumer: str | None
+    rid: bytes | None
+
+
+def _clue_of(leaf: bytes) -> _Clue | None:
+    """None if it is not a leaf of ours."""
     try:
         members = parse_json(leaf, max_bytes=MAX_LEAF_BYTES)
     except Problem:
         return None
     at = members.get("at") if isinstance(members, dict) else None
-    return at if type(at) is int and 0 <= at <= MAX_UNIX_MS else None
+    if not isinstance(members, dict) or type(at) is not int or not 0 <= at <= MAX_UNIX_MS:
+        return None
+    consumer, rid = members.get("consumer"), members.get("rid")
+    if not isinstance(consumer, str) or not isinstance(rid, str):
+        return _Clue(at, None, None)
+    try:
+        return _Clue(at, consumer, b64url_decode(rid))
+    except ValueError:
+        return _Clue(at, None, None)
+
+
+async def _find(connection: asyncpg.Connection, clue: _Clue, leaf_hash: bytes) -> tuple[int, int | None] | None:
+    """Serial and place of the entry with this hash: by its request, which is what receipts are about, or else by its time."""
+    if clue.consumer is not None and clue.rid is not None:
+        found = await search_store.find_leaf_of_request(connection, clue.consumer, clue.rid, leaf_hash)
+        if found is not None:
+            return found
+    return await search_store.find_leaf(connection, clue.at_ms, leaf_hash)

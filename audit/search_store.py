@@ -184,11 +184,37 @@ async def load_entry(connection: asyncpg.Connection, serial: int) -> Opened | No
     return None if record is None else Opened(Found(*tuple(record)[:5]), *tuple(record)[5:])
 
 
+async def find_leaf_of_request(
+    connection: asyncpg.Connection, consumer: str, rid: bytes, leaf_hash: bytes
+) -> tuple[int, int | None] | None:
+    """Serial and place of the release or denial with these bytes, found by the id of its request."""
+    record = await connection.fetchrow(
+        """
+        WITH named AS MATERIALIZED (
+            SELECT serial FROM audit.release_id WHERE rid = $1 AND consumer = $2
+            UNION ALL SELECT serial FROM audit.denial WHERE rid = $1 AND consumer = $2
+        )
+        SELECT e.serial, s.tree_index FROM named JOIN audit.entry e USING (serial) LEFT JOIN audit.sequenced s USING (serial)
+        WHERE e.leaf_hash = $3 ORDER BY e.serial LIMIT 1
+        """,
+        rid,
+        consumer,
+        leaf_hash,
+    )
+    return None if record is None else (record[0], record[1])
+
+
 async def find_leaf(connection: asyncpg.Connection, at_ms: int, leaf_hash: bytes) -> tuple[int, int | None] | None:
     """Serial and place of the entry with these bytes, written at this time (unix ms): time is what a block range index finds."""
+    # By itself the planner would walk along the serials until one fits: from the beginning of the log to the entry.
     record = await connection.fetchrow(
-        "SELECT e.serial, s.tree_index FROM audit.entry e LEFT JOIN audit.sequenced s ON s.serial = e.serial"
-        " WHERE e.at = to_timestamp($1::bigint / 1000.0::float8) AND e.leaf_hash = $2 ORDER BY e.serial LIMIT 1",
+        """
+        WITH near AS MATERIALIZED (
+            SELECT serial, leaf_hash FROM audit.entry WHERE at = to_timestamp($1::bigint / 1000.0::float8)
+        )
+        SELECT near.serial, s.tree_index FROM near LEFT JOIN audit.sequenced s USING (serial)
+        WHERE near.leaf_hash = $2 ORDER BY near.serial LIMIT 1
+        """,
         at_ms,
         leaf_hash,
     )

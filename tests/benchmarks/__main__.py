@@ -23,6 +23,9 @@ from exchange.clock import SystemClock, rfc3339
 from tests.benchmarks.contestants import ALONE, FULL, Contestant, Requests, start_contestants
 from tests.benchmarks.events import QUICK, USUAL, Extent, measure_events
 from tests.benchmarks.extras import find_extra
+from tests.benchmarks.log import FULL as FULL_LOG
+from tests.benchmarks.log import USUAL as USUAL_LOG
+from tests.benchmarks.log import measure_log
 from tests.benchmarks.releases import CALLERS, WorkerFailed, measure_all
 from tests.benchmarks.report import Added, Report
 from tests.benchmarks.rounds import Course, LoadFailed, Measured, all_errors
@@ -49,6 +52,8 @@ class Settings:
     scale: tuple[int, int]
     """Services and rights of the registry that is measured for its size."""
     events: Extent
+    log: int
+    """Entries of the log that is measured for its size."""
     output: Path
 
 
@@ -62,7 +67,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--callers", type=int, default=CALLERS, help=f"callers of each releasing process ({CALLERS})")
     parser.add_argument("--people", type=int, default=1000, help="how many people live in the district (1000)")
     parser.add_argument("--without-exchange", action="store_true", help="only the plain servers and the fence")
-    parser.add_argument("--full-scale", action="store_true", help="a registry of 10,000 services, 100,000 rights")
+    parser.add_argument("--full-scale", action="store_true", help="10,000 services, 100,000 rights; a log of 1,000,000")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes (build/bench.json)")
     chosen = parser.parse_args(arguments)
     return Settings(
@@ -74,6 +79,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         whole=not chosen.without_exchange,
         scale=(10_000, 100_000) if chosen.full_scale else (1_000, 10_000),
         events=QUICK if chosen.quick else USUAL,
+        log=FULL_LOG if chosen.full_scale else USUAL_LOG,
         output=chosen.output,
     )
 
@@ -123,6 +129,7 @@ class Bench:
             services, rights = settings.scale
             self.say(f"a registry of {services} services and {rights} rights")
             self.report.scale = measure_scale(stage.database, stage.root, services=services, rights=rights)
+            self.report.log = measure_log(stage.database, stage.postgres.pid, settings.log, self.say)
             if stage.exchange is not None:
                 self.report.events = measure_events(stage, settings.events, self.say)
             self._keep_logs(stage)

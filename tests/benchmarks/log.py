@@ -44,8 +44,8 @@ from exchange.clock import SystemClock
 from exchange.keys import SigningKey
 from exchange.migrate import migrate
 from tests.audit.go_verifier import MISSING, find_go, go_accepts
-from tests.benchmarks.figures import latency_of
-from tests.benchmarks.log_figures import BY_GO, BY_SCALES, IN_DATABASE, PUBLISHED, LogFigures
+from tests.benchmarks.figures import Latency, latency_of
+from tests.benchmarks.log_figures import BY_GO, BY_SCALES, IN_DATABASE, IN_MEMORY, OVER_HTTP, PUBLISHED, LogFigures
 from tests.benchmarks.release_worker import Task
 from tests.benchmarks.releases import let_work
 from tests.benchmarks.stage import ROOT
@@ -131,12 +131,12 @@ class _Ground:
             component.stop()
 
 
-def measure_log(superuser_url: str, secrets_directory: Path, postgres_pid: int | None, entries: int, say: Say) -> LogFigures:
-    """Fill a log in a database of its own, drain it, verify it, prove from it, and grow it at a steady rate.
+def measure_log(beside: Database, postgres_pid: int | None, entries: int, say: Say) -> LogFigures:
+    """Fill a log in a database `beside` another, drain it, verify it, prove from it, and grow it at a steady rate.
 
     Raises WorkerFailed, StartError.
     """
-    database = prepare_database(superuser_url, secrets_directory, "log")
+    database = prepare_database(beside.superuser_url, beside.secrets, "log")
     migrate("audit", database.url("yitong_audit"), "audit")
     with tempfile.TemporaryDirectory(prefix="yitong-log-") as name:
         ground, figures = _Ground(database, postgres_pid, Path(name)), LogFigures(entries)
@@ -179,34 +179,45 @@ def _tasks(ground: _Ground, act: str, seconds: float, rows: int, rate: float = 0
 
 def _fill(ground: _Ground, entries: int) -> float:
     answers = let_work(ground.directory, _tasks(ground, "fill", entries / 500, entries))
-    return entries / max(answer["seconds"] for answer in answers)
+    return entries / max(float(answer["seconds"]) for answer in answers)
 
 
 def _drain(ground: _Ground, entries: int, figures: LogFigures) -> None:
-    with ground.integrating() as integrator:
-        pids = {"integrator": integrator.pid, "postgres": ground.postgres_pid}
-        meter = Meter({name: pid for name, pid in pids.items() if pid is not None})
-        before = meter.read()
-        seconds = blocking(_until_drained(ground, entries))
-        used = meter.read().since(before)
+    component = ground.component("log-integrator", "audit.integrator_app", "yitong_integrator")
+    try:
+        seconds, used = blocking(_watch_drain(ground, component, entries))
+    finally:
+        component.stop()
     figures.drained_per_second = entries / seconds
     figures.drain_cpu_us = {name: spent * 1e6 / entries for name, spent in used.items() if spent > 0}
 
 
-async def _until_drained(ground: _Ground, entries: int) -> float:
-    """Seconds from the instant when somebody leads to that of the checkpoint over all entries."""
+async def _watch_drain(ground: _Ground, component: Component, entries: int) -> tuple[float, dict[str, float]]:
+    """Seconds from the instant when somebody leads to that of the checkpoint over all entries, and processor seconds spent."""
     connection = await asyncpg.connect(ground.database.url("yitong_auditor"))
+    epoch = await connection.fetchval("SELECT epoch FROM audit.log_head")
+    starting = asyncio.create_task(asyncio.to_thread(component.start))
     try:
-        given_up = perf_counter() + _DRAIN_LIMIT_S
-        # The process answers that it is ready as soon as it leads, and that was at most one look ago.
+        await _look_until(connection, "SELECT epoch FROM audit.log_head", epoch + 1)
         began = perf_counter()
-        while perf_counter() < given_up:
-            if (await connection.fetchval("SELECT max(size) FROM audit.checkpoint") or 0) >= entries:
-                return perf_counter() - began
-            await asyncio.sleep(_LOOK_S)
-        return float("inf")
+        pids = {"integrator": component.pid, "postgres": ground.postgres_pid}
+        meter = Meter({name: pid for name, pid in pids.items() if pid is not None})
+        before = meter.read()
+        await _look_until(connection, "SELECT max(size) FROM audit.checkpoint", entries)
+        seconds = perf_counter() - began
+        await starting
+        return seconds, dict(meter.read().since(before))
     finally:
         await connection.close()
+
+
+async def _look_until(connection: asyncpg.Connection, query: str, at_least: int) -> None:
+    """Return when a number is large enough. Raises TimeoutError after a quarter of an hour."""
+    async with asyncio.timeout(_DRAIN_LIMIT_S):
+        while True:
+            if (await connection.fetchval(query) or 0) >= at_least:
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 async def _export(ground: _Ground, path: Path) -> None:
@@ -286,10 +297,10 @@ def _prove(ground: _Ground, figures: LogFigures) -> None:
         began = perf_counter()
         inclusion_proof(index, size, held)
         taken.append(perf_counter() - began)
-    figures.proof["computed from tiles in memory"] = latency_of(taken)
+    figures.proof[IN_MEMORY] = latency_of(taken)
     leaves = [_leaf_at(path, index, size) for index in places]
     with ground.serving() as url:
-        figures.proof["over HTTP, one after the other"] = latency_of(blocking(_ask(url, leaves)))
+        figures.proof[OVER_HTTP] = latency_of(blocking(_ask(url, leaves)))
 
 
 def _leaf_at(path: Path, index: int, size: int) -> bytes:
@@ -318,10 +329,9 @@ def _keep_up(ground: _Ground, figures: LogFigures) -> None:
     tasks = _tasks(ground, "keep-up", LAG_SECONDS, int(RATE * LAG_SECONDS), RATE)
     with ground.integrating():
         figures.lag, figures.lag_rate = blocking(_watch(ground, tasks))
-    figures.lag_wanted = RATE
 
 
-async def _watch(ground: _Ground, tasks: list[Task]) -> tuple[object, float]:
+async def _watch(ground: _Ground, tasks: list[Task]) -> tuple[Latency, float]:
     connection = await asyncpg.connect(ground.database.url("yitong_auditor"))
     clock, seen = SystemClock(), list[tuple[int, int]]()
     working = asyncio.create_task(asyncio.to_thread(let_work, ground.directory, tasks))
@@ -330,18 +340,17 @@ async def _watch(ground: _Ground, tasks: list[Task]) -> tuple[object, float]:
         size = await connection.fetchval("SELECT size FROM audit.checkpoint ORDER BY size DESC LIMIT 1") or 0
         if not seen or seen[-1][0] < size:
             seen.append((size, clock.now_ms()))
+        await asyncio.sleep(_LOOK_S)
         return int(size)
 
     try:
         while not working.done():
             await look()
-            await asyncio.sleep(_LOOK_S)
         answers = await working
         acknowledged = {serial: at for answer in answers for serial, at in answer["acknowledged"]}
-        placed = "SELECT count(*) FROM audit.entry"
-        total = await connection.fetchval(placed)
+        total = await connection.fetchval("SELECT count(*) FROM audit.entry")
         while await look() < total:
-            await asyncio.sleep(_LOOK_S)
+            pass
         rows = await connection.fetch("SELECT serial, tree_index FROM audit.sequenced WHERE serial >= $1", min(acknowledged))
     finally:
         await connection.close()
@@ -363,7 +372,8 @@ def main() -> None:
         postgres = Postgres(Path(name) / "postgres")
         postgres.start()
         try:
-            figures = measure_log(postgres.superuser_url, Path(name) / "secrets", postgres.pid, entries, _say_plainly)
+            beside = Database(postgres.superuser_url, "postgres", Path(name) / "secrets")
+            figures = measure_log(beside, postgres.pid, entries, _say_plainly)
         finally:
             postgres.stop()
     figures.show(Console(width=140))

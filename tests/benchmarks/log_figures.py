@@ -11,8 +11,12 @@ from rich.table import Table
 
 from tests.benchmarks.figures import Latency
 
-TELLING = 20_000
-"""From this backlog on its rate is one; a smaller one is over before the integrator has found its stride."""
+IN_DATABASE = "fsck in the database, bodies and grounds too"
+PUBLISHED = "fsck of the published log"
+BY_GO = "Go x/mod"
+BY_SCALES = "tlog-scales (root from all tiles, a sample of entries)"
+IN_MEMORY = "computed from tiles in memory"
+OVER_HTTP = "over HTTP, one after the other"
 
 
 @dataclass(slots=True)
@@ -30,7 +34,6 @@ class LogFigures:
     """From the acknowledgement of a release to a checkpoint over it that a reader has seen, at `lag_rate` releases a second."""
     lag_rate: float = math.nan
     """Releases a second that were really placed meanwhile."""
-    lag_wanted: float = math.nan
     verified_s: dict[str, float] = field(default_factory=dict)
     """Whole verifications, by who walked."""
     accepted: dict[str, bool] = field(default_factory=dict)
@@ -49,7 +52,7 @@ class LogFigures:
 
     def document(self) -> dict[str, Any]:
         """All figures."""
-        return asdict(self) | {"drained_per_second": self.drained_per_second}
+        return asdict(self)
 
     def show(self, console: Console) -> None:
         """Print them."""
@@ -69,9 +72,3 @@ class LogFigures:
         console.print(table)
         for what, why in self.missing.items():
             console.print(f"[yellow]Left out: {what}: {why}[/]")
-
-
-IN_DATABASE = "fsck in the database, bodies and grounds too"
-PUBLISHED = "fsck of the published log"
-BY_GO = "Go x/mod"
-BY_SCALES = "tlog-scales (root from all tiles, a sample of entries)"

@@ -96,8 +96,12 @@ def _draw(task: Task, dice: random.Random) -> str:
 
 def _release_row(consent: str | None, allowed: int, *, gateway: str) -> ReleaseRow:
     at_ms, rid, req = CLOCK.now_ms(), secrets.token_bytes(32), secrets.token_bytes(32)
+    blind, req_blind = new_blind(), new_blind()
+    named = {} if consent is None else {"consent": consent, "consent_blind": b64url(req_blind)}
     body = plain_body(
         {
+            **named,
+            "req_blind": b64url(req_blind),
             "request_id": secrets.token_hex(16),
             "officer": "officer-007",
             "case": "2026-0417",
@@ -107,7 +111,6 @@ def _release_row(consent: str | None, allowed: int, *, gateway: str) -> ReleaseR
             "parameters": {"items": list(ITEMS), "facts": {}, "range": None, "position": 0},
         }
     )
-    blind = new_blind()
     leaf = make_release_leaf(
         at_ms=at_ms,
         gateway=gateway,
@@ -119,7 +122,7 @@ def _release_row(consent: str | None, allowed: int, *, gateway: str) -> ReleaseR
         schema=1,
         right=f"sha256:{'0' * 43}",
         purpose=PURPOSE,
-        legal_basis="benchmark",
+        legal_basis="benchmark" if consent is None else "consent",
         snapshot=1_000_000,
         full=ITEMS[:3],
         masked=ITEMS[3:],
@@ -128,8 +131,8 @@ def _release_row(consent: str | None, allowed: int, *, gateway: str) -> ReleaseR
         sd_hash=b64url(rid),
         not_after_ms=at_ms + FAR_MS,
         rid=rid,
-        consent=None if consent is None else blinded(consent.encode("ascii"), blind),
-        req=blinded(req, blind),
+        consent=None if consent is None else blinded(consent.encode("ascii"), req_blind),
+        req=blinded(req, req_blind),
         body_commit=commit_body(body, blind),
     )
     quota = DailyQuota(allowed, allowed, secrets.token_bytes(16))

@@ -15,6 +15,7 @@ from rich.table import Table
 from tests.benchmarks.contestants import ALONE, FULL, FULL_BOTH, PROXY, RECORDED, VERIFIED, VERIFIED_BOTH
 from tests.benchmarks.event_figures import EventFigures
 from tests.benchmarks.figures import middle, plain_number
+from tests.benchmarks.log_figures import OVER_HTTP, LogFigures
 from tests.benchmarks.releases import COUNTED, FREE, LIMITED, WITHDRAWING, Placed
 from tests.benchmarks.rounds import CLIENT, Measured, all_errors, median_cpu, paired_ratio
 from tests.benchmarks.scale import Scaled
@@ -71,6 +72,7 @@ class Report:
     releases: dict[str, Placed] = field(default_factory=dict)
     scale: Scaled | None = None
     events: EventFigures | None = None
+    log: LogFigures | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """What did not take part, and why."""
 
@@ -120,6 +122,7 @@ class Report:
             ),
             Target("decision among all rights / among ten", self.scale.growth if self.scale else math.nan, 1.2, at_most=True),
             Target("gateway memory under load, MB", middle(memory), 150.0, at_most=True),
+            *([] if self.log is None else _log_targets(self.log)),
             Target("events a second, outbox to inbox", self.events.rate if self.events else math.nan, 1_500),
             Target("harm to a stream found out, s", self.events.slowest_finding if self.events else math.nan, 10.0, at_most=True),
         ]
@@ -138,6 +141,7 @@ class Report:
             "releases": {name: _plain(asdict(placed)) for name, placed in self.releases.items()},
             "scale": None if self.scale is None else _plain({**asdict(self.scale), "growth": self.scale.growth}),
             "events": None if self.events is None else _plain(self.events.document()),
+            "log": None if self.log is None else _plain(self.log.document()),
             "ratios": _plain(self.ratios()),
             "targets": [_plain({**asdict(target), "holds": target.holds}) for target in self.targets()],
         }
@@ -162,6 +166,8 @@ class Report:
             console.print(_release_table(self.releases))
         if self.scale is not None:
             console.print(self.scale.sentence(), highlight=False)
+        if self.log is not None:
+            self.log.show(console)
         if self.events is not None:
             self.events.show(console)
         if (others := self.others()) > MUCH:
@@ -171,6 +177,17 @@ class Report:
         for what, why in self.missing.items():
             console.print(f"[yellow]Left out: {what}: {why}[/]")
         console.print(_target_table(self.targets()))
+
+
+def _log_targets(log: LogFigures) -> list[Target]:
+    proof = log.proof[OVER_HTTP].p99_ms if OVER_HTTP in log.proof else math.nan
+    lag = math.nan if log.lag is None else log.lag.p99_ms
+    return [
+        Target(f"backlog of {log.entries} integrated, a second", log.drained_per_second, 20_000),
+        Target(f"acknowledgement to checkpoint p99 at {log.lag_rate:.0f}/s, ms", lag, 1_000, at_most=True),
+        Target(f"{log.entries} entries wholly verified, s", log.whole_s, 30.0, at_most=True),
+        Target("proof p99 over HTTP, ms", proof, 5.0, at_most=True),
+    ]
 
 
 def _median(measured: Sequence[Measured], figure: str) -> float:
