@@ -15,6 +15,7 @@ import pytest
 
 from audit.app import document_app
 from audit.fsck_published import HttpSource, fsck_published
+from audit.model import GroundKind
 from audit.note import open_checkpoint
 from audit.proof import TrustPolicy, verify_proof
 from audit.search import SITTING, SearchRequest
@@ -172,6 +173,19 @@ async def test_whoever_holds_an_entry_gets_its_proof(scene: Scene, side: Reading
             assert (proven.index, proven.checkpoint.checkpoint.size) == (index, 260)
 
 
+@pytest.mark.invariant("I-10")
+async def test_entries_of_every_kind_are_proven_with_a_request_id_or_without(scene: Scene, side: ReadingSide) -> None:
+    consent = "a-consent"
+    await scene.release(consent=consent)
+    await scene.deny()
+    await scene.withdraw(consent)
+    await scene.fence(GroundKind.PURPOSE, "a-purpose")
+    await scene.integrate()
+    for index, leaf in enumerate(await leaves(scene)):
+        assert verify_proof(await side.client().proof(leaf), leaf, TrustPolicy(LOG)).index == index
+    assert len(await leaves(scene)) == 4
+
+
 async def test_an_entry_that_waits_for_its_place_is_said_to_wait(scene: Scene, side: ReadingSide) -> None:
     await scene.release()
     await scene.integrate()
@@ -190,6 +204,7 @@ async def test_there_is_no_proof_for_anything_else(scene: Scene, side: ReadingSi
     await scene.integrate()
     [leaf] = await leaves(scene)
     strange = [leaf.replace(b"gateway-1", b"gateway-2"), leaf + b" ", b"{}", b"[1]", b"\xff\xfe"]
+    strange += [b'{"at":1,"consumer":"c","rid":%s}' % rid for rid in (b'"!"', '"卷"'.encode(), b'"QQ"', b"[]")]
     strange += [b'{"at":%s}' % time for time in (b'"x"', b"-1", b"253402300800000", b"1")]
     for entry in strange:
         with pytest.raises(Problem) as problem:
