@@ -143,6 +143,7 @@ class ForgetfulDisk:
     def rename(self, old: str, new: str) -> None:
         """A file or a directory; what had the new name is gone."""
         self._path(old).rename(self._path(new))
+        self._dirty.pop(self._numbers.get(new, 0), None)
         _move(self._numbers, old, new)
         self._enter(lambda: _move(self._kept, old, new))
 

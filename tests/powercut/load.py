@@ -53,6 +53,8 @@ class Load:
         self._told = told
         self._dice = dice
         self._consents = [self._consent() for _ in range(CONSENTS)]
+        self._goal = 0
+        self._reached = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -71,14 +73,16 @@ class Load:
 
     async def until_told(self, more: int) -> None:
         """Return when that much more was acknowledged."""
-        goal = self._told.count + more
-        while self._told.count < goal:
-            await asyncio.sleep(0)
+        self._goal = self._told.count + more
+        self._reached.clear()
+        await self._reached.wait()
 
     async def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await work()
+                if self._told.count >= self._goal:
+                    self._reached.set()
             except Problem as problem:
                 self._told.refused[problem.code] += 1
                 await asyncio.sleep(0.01)

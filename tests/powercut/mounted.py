@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import threading
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,15 @@ class Operations(fuse.Operations):  # type: ignore[misc]  # the package is not t
 def _wait_for_the_cut(disk: ForgetfulDisk) -> None:
     _, seed, left = sys.stdin.readline().split()
     with disk.lock:  # to the end: nothing is acknowledged any more
-        cut = disk.cut(random.Random(seed), Path(left))
-        sys.stdout.write(json.dumps(asdict(cut) | {"syncs": disk.syncs}) + "\n")
-        sys.stdout.flush()
-        os._exit(0)
+        try:
+            cut = disk.cut(random.Random(seed), Path(left))
+            sys.stdout.write(json.dumps(asdict(cut) | {"syncs": disk.syncs}) + "\n")
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            os._exit(0)
 
 
 def main() -> None:

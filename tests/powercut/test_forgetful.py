@@ -84,6 +84,21 @@ def test_names_that_were_not_synced_are_kept_in_their_order(base: Path, tmp_path
     assert seen == set(range(7))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_file_that_was_written_and_replaced_is_the_old_one_or_the_new_one(base: Path, tmp_path: Path, seed: int) -> None:
+    def work(disk: ForgetfulDisk) -> None:
+        write(disk, "/folder/draft", b"new" * PAGE)
+        disk.sync("/folder/draft")
+        descriptor = disk.open("/folder/old", os.O_RDWR)
+        disk.write("/folder/old", descriptor, b"not synced", 0)
+        os.close(descriptor)
+        disk.rename("/folder/draft", "/folder/old")
+
+    into, cut = left(base, tmp_path, work, seed)
+    assert (into / "folder" / "old").read_bytes() == (b"old" if cut.entries_lost else b"new" * PAGE)
+    assert (into / "folder" / "draft").exists() == bool(cut.entries_lost)
+
+
 def test_a_file_cut_short_and_written_again_shows_nothing_of_before(base: Path, tmp_path: Path) -> None:
     def work(disk: ForgetfulDisk) -> None:
         disk.truncate("/folder/old", 0)
