@@ -18,7 +18,7 @@ from exchange.clock import SystemClock
 from exchange.problem import Problem
 from tests.audit.reference import LOG_KEY, ORIGIN
 from tests.audit.scene import ALICE, BOB, Scene
-from tests.support.audit_rows import now_ms
+from tests.support.audit_rows import connected, now_ms
 
 CALLERS = 6
 CONSENTS = 12
@@ -60,7 +60,8 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Everybody at work within the block; then whatever is under way is left unfinished."""
         work = [self._release] * CALLERS + [self._withdraw, self._deny]
-        tasks = [asyncio.create_task(self._go_on(each)) for each in work] + [asyncio.create_task(self._integrate())]
+        tasks = [asyncio.create_task(self._go_on(each)) for each in work]
+        tasks += [asyncio.create_task(self._integrate()), asyncio.create_task(self._keep_the_disk_busy())]
         try:
             yield
         finally:
@@ -125,6 +126,21 @@ class Load:
                     await asyncio.sleep(INTEGRATE_EVERY_S)
             finally:
                 connection.terminate()
+
+    async def _keep_the_disk_busy(self) -> None:
+        """What the server does by itself on a long day: so that a cut meets tables, names and segments under way too."""
+        statements = (
+            "CHECKPOINT",
+            "SELECT pg_switch_wal()",
+            "VACUUM audit.entry",
+            "VACUUM audit.consent_use",
+            "ANALYZE audit.entry",
+        )
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            async with connected(self._scene.database) as owner:
+                while True:
+                    await owner.execute(self._dice.choice(statements))
+                    await asyncio.sleep(self._dice.random() / 5)
 
     @staticmethod
     def _consent() -> str:

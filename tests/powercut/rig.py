@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import IO
 
 from audit.client import EpochKeys
 from deploy.postgres.roles import Database, prepare_database
+from deploy.process import StartError
 from deploy.servers import Postgres
 from exchange.migrate import migrate
 from tests.crash.breakable import children_of
@@ -74,6 +76,31 @@ class Rig:
 
     def power_on(self, *, lies: bool = False) -> None:
         """Mount the disk and start the server, which recovers from what is there. Raises StartError."""
+        self._plug_in(lies=lies)
+        try:
+            self.postgres.start()
+        except StartError as failure:
+            # A cut in the first moment of a start leaves the lock file without a line. The server then says itself that whoever
+            # is sure that no other runs on the cluster has to remove it.
+            if "is empty" not in str(failure):
+                raise
+            (self._mount / "postmaster.pid").unlink()
+            self.postgres.start()
+
+    def fail_while_starting(self, seed: int, after_s: float) -> dict[str, int]:
+        """Power comes back, and goes again while the server recovers, or when it just has."""
+        self._plug_in()
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(self.postgres.start)
+            with suppress(TimeoutError, StartError):
+                starting.result(after_s)
+            figures = self.cut(seed)
+            with suppress(StartError):
+                starting.result()
+        self._kill_server()
+        return figures
+
+    def _plug_in(self, *, lies: bool = False) -> None:
         self._turn += 1
         work, log = self.directory / f"work-{self._turn}", self.directory / "disk.log"
         self._mount.mkdir(mode=0o700)
@@ -88,7 +115,6 @@ class Rig:
                 text=True,
             )
         until(self._mount.is_mount)
-        self.postgres.start()
 
     def cut(self, seed: int) -> dict[str, int]:
         """The power goes: the disk is gone in mid-course, then the server; what the disk kept is its content from now on."""

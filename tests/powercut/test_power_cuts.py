@@ -32,6 +32,8 @@ from tests.support.audit_rows import connected, now_ms
 CUTS = int(os.environ.get("POWER_CUTS", "100"))
 SEED = int(os.environ.get("POWER_CUT_SEED", "20260417"))
 TOLD_BEFORE_CUT = (5, 250)
+SHARE_AGAIN = 0.2
+"""How often the power goes again while the server starts."""
 OLD_ASKED = 5
 """How many of the older withdrawn consents are tried again after each restart, beside all new ones."""
 
@@ -69,6 +71,8 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(rig: Rig, capsys: p
     for number in range(1, CUTS + 1):
         before = (len(told.releases), len(told.withdrawn))
         totals.update(await work_until_cut(rig, told, dice))
+        while dice.random() < SHARE_AGAIN:
+            totals.update(rig.fail_while_starting(dice.getrandbits(32), dice.random()) | {"cuts while starting": 1})
         rig.power_on()
         async with open_scene(rig.database, rig.directory, rig.keys) as scene:
             await require_kept(scene, told)
