@@ -1,6 +1,6 @@
 # Each target says in one sentence what it is for; `make` prints them.
 .POSIX:
-.PHONY: help setup demo up down status test lint format bench lock clean
+.PHONY: help setup demo up down status test powercut lint format bench lock clean
 .DEFAULT_GOAL := help
 
 BIN = .venv/bin
@@ -25,6 +25,10 @@ status: setup ## Say which processes run and whether they are ready.
 
 test: setup ## Run all tests against real servers on free ports; ARGS goes to pytest.
 	@$(BIN)/python -m pytest $(ARGS)
+
+powercut: setup ## Cut the power under the database a hundred times; needs root, libfuse3 and /dev/fuse (docs/powercuts.md).
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-powercut.lock
+	@$(BIN)/python -m pytest -m powercut tests/powercut $(ARGS)
 
 lint: setup ## Check style, form, types and the borders between packages.
 	@$(BIN)/ruff check .

@@ -56,8 +56,8 @@ SEEN: Mapping[str, str] = {
     "I-9": "integrator broken after each durable step, registry and identity at each stage; see also the kills of tests/crash",
     "I-10": "756 of 756; entry to checkpoint p50 83 ms, p99 284 ms, at most 294 ms",
     "I-13": "a flipped bit in row or tile: nothing signed",
-    "I-14": "tlog-scales: 2,400 entries of a run whole, every negative control refused; "
-    "Go x/mod on demand (`YITONG_GO_VERIFY=1`): the same",
+    "I-14": "tlog-scales and Go x/mod: 2,400 entries of a run whole, and what the tests of faults leave; "
+    "every negative control refused by both",
     "I-25": "200 consents, 100 withdrawn under load on two gateways: 500 releases, 0 after a withdrawal, by fsck and by SQL",
     "I-26": "20 requests in flight at a stopped gateway: 20 refused; 10 past their end: 10 `lapsed`",
     "I-27": "10 kinds of ground: 0 releases after the acknowledgement",
