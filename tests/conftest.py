@@ -20,7 +20,7 @@ from tests.support.memory_disk import use_memory_disk
 from tests.support.migrated import make_template
 
 # Settings of a running exchange must not reach the tests; where the servers' programs lie is the machine's business.
-for _name in [name for name in os.environ if name.startswith("YITONG_") and not name.endswith("_BINDIR")]:
+for _name in [name for name in os.environ if name.startswith("YITONG_") and not name.endswith(("_BINDIR", "_KILLS"))]:
     del os.environ[_name]
 allow_loopback_only()
 use_memory_disk()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from tests.support.left_log import require_whole_log
 from tests.support.waiting import until_yes
 
 ENTERPRISE = parse_subsystem_id(LICENCE.rpartition("/")[0])
+
+KILLS = int(os.environ.get("YITONG_KILLS", "3"))
+"""How often each process is killed; more by hand, for a figure."""
 
 
 async def change(scene: Scene, *names: str) -> None:
@@ -60,18 +64,19 @@ async def killed(scene: Scene, component: str) -> None:
 @pytest.mark.invariant("I-47")
 @pytest.mark.invariant("I-48")
 @pytest.mark.parametrize("component", [REGULATION, "deliverer"])
+@pytest.mark.timeout(120 + 20 * KILLS)
 async def test_a_process_that_is_killed_loses_and_repeats_nothing(scene: Scene, component: str) -> None:
     """I-47, I-48: killed between a commit and its publication, and between publication and delivery."""
     heard, since = await scene.subscribe(TAX), len(await outbox(scene))
-    for turn in range(3):
+    for turn in range(KILLS):
         await change(scene, f"前{turn}")
         await killed(scene, component)
         await change(scene, f"后{turn}")
 
-    async def pulled() -> None:
-        await heard.pull(6 - len(heard.deliveries))
+        async def pulled(wanted: int = 2 * turn + 2) -> None:
+            await heard.pull(wanted - len(heard.deliveries))
 
-    await scene.eventually(pulled)
+        await scene.eventually(pulled)
     await require_all_heard(scene, heard, since)
     assert await heard.nothing_more()
 
