@@ -116,7 +116,6 @@ async def find_affected(room: ReadingRoom, look: Look, request: AffectedRequest)
     name = request.ground.rpartition("@")[0] if request.kind is GroundKind.SERVICE_VERSION and "@" in request.ground else None
     async with room.connection() as connection:
         rows = await _load(connection, request, name or request.ground)
-        await room.bodies.prepare(connection, [row["body"] for row in rows])
     page, more = rows[: request.limit], len(rows) > request.limit
     tallies: dict[str | None, _Tally] = {}
     count = 0

@@ -14,6 +14,7 @@ from audit.append import EntryDesk
 from audit.bodies import BodyReader
 from audit.epoch import EpochKeys
 from audit.published_log import PublishedLog
+from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
 from exchange.clock import Clock, SystemClock
@@ -30,7 +31,8 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     """Compose the process."""
     url = with_password(settings.database_url, settings.database_password_file)
     pool = ReadingPool(url, size=settings.database_connections)
-    desk = EntryDesk(url)
+    body_keys = BodyKeys.load(settings.body_keys_file)
+    desk = EntryDesk(url, Sealer(body_keys.public()))
     keys = EpochKeys.load(settings.epoch_key_file)
 
     async def ready() -> bool:
@@ -55,7 +57,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
-    app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader())
+    app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     return app
 

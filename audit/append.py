@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from audit import store
 from audit.model import EntryRow, OutcomeRow
+from audit.sealing import Sealer
 from exchange.batch import BatchWriter, StandingConnection, or_problem
 
 
@@ -13,8 +16,9 @@ class EntryDesk:
     Each role may append the kinds that are its own. Opened by `open`, closed by `close`.
     """
 
-    def __init__(self, url: str, *, capacity: int = 4096, deadline_s: float = 0.9) -> None:
+    def __init__(self, url: str, sealer: Sealer, *, capacity: int = 4096, deadline_s: float = 0.9) -> None:
         """`url` logs in as the role that writes."""
+        self._sealer = sealer
         self._connection = StandingConnection(url, name="append", deadline_s=deadline_s, require=store.require_durable)
         self._writer: BatchWriter[EntryRow, int, StandingConnection] = BatchWriter(
             [self._connection], store.append_entries, capacity=capacity
@@ -39,7 +43,7 @@ class EntryDesk:
 
         Raises Problem `overloaded` or `audit-unavailable`; a second entry after an unknown outcome does no harm.
         """
-        return await self._writer.put(row)
+        return await self._writer.put(replace(row, content=self._sealer.seal(row.content, row.heading.at_ms)))
 
     async def record_outcome(self, row: OutcomeRow) -> int:
         """Record what became of releases and return the entry's serial.
@@ -47,4 +51,5 @@ class EntryDesk:
         An aborted release gives the use of its consent back, once, unless it was reported as sent.
         Raises Problem `audit-unavailable`; telling it again is safe.
         """
-        return await or_problem(store.record_outcome(self._connection, row))
+        sealed = replace(row, content=self._sealer.seal(row.content, row.at_ms))
+        return await or_problem(store.record_outcome(self._connection, sealed))

@@ -47,6 +47,7 @@ from audit.model import (
 )
 from audit.note import VerifierKey
 from audit.release import ReleaseDesk
+from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
 from audit.store import NotDurable
 from audit.tree import hash_leaf
@@ -60,6 +61,7 @@ __all__ = [
     "AffectedSubject",
     "Answer",
     "AuditClient",
+    "BodyKeys",
     "Content",
     "DailyQuota",
     "EntryDesk",
@@ -82,6 +84,8 @@ __all__ = [
     "RecordedDenial",
     "ReleaseDesk",
     "ReleaseRow",
+    "Sealer",
+    "SealingKeys",
     "SearchPage",
     "SearchRequest",
     "SearchTokens",
@@ -104,6 +108,7 @@ __all__ = [
     "make_outcome_leaf",
     "make_read_leaf",
     "make_release_leaf",
+    "month_of",
     "new_blind",
     "plain_body",
     "to_columns",

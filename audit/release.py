@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
 from audit import store
 from audit.model import MAX_BATCH, Answer, PlacedRelease, QuotaLimit, RecordedDenial, ReleaseRow, Verdict
+from audit.sealing import Sealer
 from exchange.batch import BatchWriter, OutcomeUnknown, StandingConnection, or_problem
 
 MAX_UNSETTLED: Final = 100_000
@@ -20,9 +22,17 @@ class ReleaseDesk:
     """
 
     def __init__(
-        self, url: str, *, connections: int = 2, limit: int = MAX_BATCH, capacity: int = 4096, deadline_s: float = 0.9
+        self,
+        url: str,
+        sealer: Sealer,
+        *,
+        connections: int = 2,
+        limit: int = MAX_BATCH,
+        capacity: int = 4096,
+        deadline_s: float = 0.9,
     ) -> None:
         """`url` logs in as a gateway; `deadline_s` is how long one call may take before its connection is cut."""
+        self._sealer = sealer
         self._connections = [
             StandingConnection(url, name="release", deadline_s=deadline_s, require=store.require_ready)
             for _ in range(connections)
@@ -61,7 +71,7 @@ class ReleaseDesk:
         Raises Problem `overloaded` if too many wait, `audit-unavailable` if the row was not placed or if nobody knows; in
         either case nothing may leave.
         """
-        return await self._writer.put(row)
+        return await self._writer.put(replace(row, content=self._sealer.seal(row.content, row.at_ms)))
 
     async def settle(self) -> tuple[int, ...]:
         """Serials of releases that stand in the log though nobody sent anything: to be recorded as aborted.

@@ -168,7 +168,6 @@ class ReadingRoom:
         """One entry with its body. Raises Problem `not-found` (recorded too) or `audit-unavailable`."""
         async with self._pool.connection() as connection:
             opened = await search_store.load_entry(connection, serial)
-            await self.bodies.prepare(connection, [] if opened is None else [opened.body])
         body = None if opened is None else self.bodies.open(opened.body, opened.blind)
         tokens = self._keys.tokens(officer=look.reader.account)
         if opened is not None and opened.token_epoch == tokens.epoch:

@@ -8,9 +8,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.client import EpochKeys, VerifierKey
+from audit.client import BodyKeys, EpochKeys, VerifierKey, month_of
 from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
+from exchange.clock import SystemClock
 from exchange.keys import SigningKey
 
 INSTANCE, SANDBOX = "CN-YA", "CN-YA-TEST"
@@ -74,6 +75,16 @@ class Home:
         return self.root / "trust"
 
     @property
+    def body_keys(self) -> Path:
+        """The audit readers' keys to the bodies of the log."""
+        return self.secrets / "body-keys.json"
+
+    @property
+    def sealing_keys(self) -> Path:
+        """Their public halves, which every writer of the log needs."""
+        return self.trust / "sealing-keys.json"
+
+    @property
     def logs(self) -> Path:
         """One file a component."""
         return self.root / "logs"
@@ -95,9 +106,12 @@ class Home:
             _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
         if not (self.secrets / "epoch-keys.json").exists():
             EpochKeys.generate().save(self.secrets / "epoch-keys.json")
+        if not self.body_keys.exists():
+            BodyKeys.generate(month_of(SystemClock().now_ms())).save(self.body_keys)
         _make_text(self.secrets / f"{DELIVERER}.token.key", secrets.token_hex(32))
         _make_text(self.secrets / "outway.token", secrets.token_urlsafe(32))
         self.trust.mkdir(parents=True, exist_ok=True)
+        BodyKeys.load(self.body_keys).public().save(self.sealing_keys)
         for name in ("registry", "identity", CHECKER):
             (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
         (self.trust / "log.vkey").write_text(str(VerifierKey.of(self.log_origin, self.key("log"))), encoding="utf-8")

@@ -223,6 +223,7 @@ class LocalExchange:
             **self._bus("identity"),
             **self._tokens(),
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file("identity")),
+            "YITONG_SEALING_KEYS_FILE": str(self.home.sealing_keys),
             "YITONG_CA_DIRECTORY": str(self.home.secrets / "ca"),
             "YITONG_TOKEN_KEY_FILE": str(self.home.key_file("issuer")),
             "YITONG_ACCOUNTS_FILE": str(self.home.secrets / "accounts.json"),
@@ -234,6 +235,7 @@ class LocalExchange:
             **self._bus("registry"),
             **self._tokens(),
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file("registry")),
+            "YITONG_SEALING_KEYS_FILE": str(self.home.sealing_keys),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
             "YITONG_IDENTITY_KEY_FILE": str(self.home.trust / "identity.jwk.json"),
             "YITONG_BOOTSTRAP_FILE": str(bootstrap.write_bootstrap(self.home)),
@@ -257,6 +259,7 @@ class LocalExchange:
             **self._database("yitong_auditor"),
             **self._tokens(),
             "YITONG_EPOCH_KEY_FILE": str(self.home.secrets / "epoch-keys.json"),
+            "YITONG_BODY_KEYS_FILE": str(self.home.body_keys),
         }
 
     def _department(self, member: str) -> dict[str, str]:
@@ -280,6 +283,7 @@ class LocalExchange:
             "YITONG_GATEWAY_ID": gateway,
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(gateway)),
             "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
+            "YITONG_SEALING_KEYS_FILE": str(self.home.sealing_keys),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
         }
 
@@ -292,6 +296,7 @@ class LocalExchange:
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(DELIVERER)),
             "YITONG_TOKEN_KEY_FILE": str(self.home.secrets / f"{DELIVERER}.token.key"),
             "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
+            "YITONG_SEALING_KEYS_FILE": str(self.home.sealing_keys),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
             # Subscribers' systems run on this machine too.
             "YITONG_WEBHOOK_NETWORKS": "127.0.0.0/8",

@@ -13,7 +13,7 @@ import httpx2
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
-from audit.client import EntryDesk, EpochKeys, ReleaseDesk
+from audit.client import EntryDesk, EpochKeys, ReleaseDesk, Sealer, SealingKeys
 from exchange import bus
 from exchange.caller import Caller
 from exchange.clock import SystemClock
@@ -54,10 +54,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             settings.nats_url, seed_file=settings.nats_seed_file, inbox=reply_inbox(settings.gateway_id), name=settings.gateway_id
         )
         stack.push_async_callback(client.close)
-        releases = ReleaseDesk(url, connections=settings.release_connections)
+        sealer = Sealer(SealingKeys.load(settings.sealing_keys_file))
+        releases = ReleaseDesk(url, sealer, connections=settings.release_connections)
         await releases.open()
         stack.push_async_callback(releases.close)
-        journal = EntryDesk(url)
+        journal = EntryDesk(url, sealer)
         await journal.open()
         stack.push_async_callback(journal.close)
         snapshots = SnapshotSource(settings.registry_url, anchor, http, clock)

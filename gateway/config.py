@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """PKCS#8 PEM of the gateway's key."""
     epoch_keys_file: Path
     """The keys of search tokens and request digests (`audit.client.EpochKeys`)."""
+    sealing_keys_file: Path
+    """The keys to which bodies of the log are sealed (`audit.client.SealingKeys`): public halves only."""
     registry_url: str
     """Where snapshots come from."""
     registry_key_file: Path
@@ -75,6 +77,8 @@ class DelivererSettings(BaseSettings):
     """32 bytes, hex: keys the tokens of people on lists, and the references to subjects."""
     epoch_keys_file: Path
     """The keys of search tokens and request digests (`audit.client.EpochKeys`)."""
+    sealing_keys_file: Path
+    """The keys to which bodies of the log are sealed (`audit.client.SealingKeys`): public halves only."""
     registry_url: str
     """Where snapshots come from."""
     registry_key_file: Path

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.client import Sealer, SealingKeys
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.engine import create_engine
@@ -52,7 +53,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
     clock = clock or SystemClock()
     url = with_password(settings.database_url, settings.database_password_file)
     engine = create_engine(url)
-    ledger = ledger or Ledger(engine, url)
+    ledger = ledger or Ledger(engine, url, Sealer(SealingKeys.load(settings.sealing_keys_file)))
     announcer = Announcer(settings.nats_url, settings.nats_seed_file)
     authority, signing_key, policy = _authority(settings, clock), _signing_key(settings), load_policy(settings.policy_file)
     keys = KeyRegister(engine, ledger, announcer, authority, clock, settings.certificate_days)

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """NATS server on which changes are announced; nothing is announced without one."""
     nats_seed_file: Path | None = None
     """File with the NKey seed."""
+    sealing_keys_file: Path
+    """The keys to which bodies of the log are sealed (`audit.client.SealingKeys`): public halves only."""
     signing_key_file: Path
     """PKCS#8 PEM of the key that signs consent grants; made at the first start."""
     ca_directory: Path

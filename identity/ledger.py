@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.client import MAX_BATCH, EntryDesk, FenceDesk, FenceRow, GroundKind, from_columns
+from audit.client import MAX_BATCH, EntryDesk, FenceDesk, FenceRow, GroundKind, Sealer, from_columns
 from identity import store
 
 
 class Ledger:
     """审计登记. A change is acknowledged only after the log has its entry; a withdrawal only after the fence has it."""
 
-    def __init__(self, engine: AsyncEngine, url: str) -> None:
+    def __init__(self, engine: AsyncEngine, url: str, sealer: Sealer) -> None:
         """`engine` and `url` lead to the same database, as role yitong_identity."""
         self._engine = engine
-        self._entries = EntryDesk(url)
-        self._fence = FenceDesk(url)
+        self._entries = EntryDesk(url, sealer)
+        self._fence = FenceDesk(url, sealer)
 
     async def open(self) -> None:
         """Connect. Raises what keeps the log from being written to, unsafe durability of the server included."""

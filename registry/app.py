@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.client import Sealer, SealingKeys
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.engine import create_engine
@@ -129,7 +130,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     url = with_password(settings.database_url, settings.database_password_file)
     engine, key = create_engine(url), SigningKey.load(settings.signing_key_file)
     identity = IdentityClient(settings.identity_url, http, clock)
-    ledger = ledger or Ledger(url)
+    ledger = ledger or Ledger(url, Sealer(SealingKeys.load(settings.sealing_keys_file)))
     keeper: Keeper | None = None
 
     def wake() -> None:

@@ -14,6 +14,7 @@ from audit.client import (
     FenceRow,
     GroundKind,
     Heading,
+    Sealer,
     commit_body,
     make_config_leaf,
     make_fence_leaf,
@@ -31,10 +32,10 @@ FLOOR: Final = "snapshot-floor"
 class Ledger:
     """审计登记. Every call returns only when what it says is durable, and may be repeated until it does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sealer: Sealer) -> None:
         """`url` logs in as the role yitong_registry."""
-        self._entries = EntryDesk(url)
-        self._fence = FenceDesk(url)
+        self._entries = EntryDesk(url, sealer)
+        self._fence = FenceDesk(url, sealer)
 
     async def open(self) -> None:
         """Connect. Raises what keeps the log from being written to, unsafe durability of the server included."""

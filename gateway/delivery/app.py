@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
-from audit.client import EntryDesk, EpochKeys, ReleaseDesk
+from audit.client import EntryDesk, EpochKeys, ReleaseDesk, Sealer, SealingKeys
 from exchange import bus
 from exchange.address import AddressRules, parse_networks
 from exchange.clock import SystemClock
@@ -67,7 +67,8 @@ async def open_desk(
         stack.push_async_callback(client.close)
         pool = await create_pool(url, size=8)
         stack.push_async_callback(pool.close)
-        releases, journal = ReleaseDesk(url), EntryDesk(url)
+        sealer = Sealer(SealingKeys.load(settings.sealing_keys_file))
+        releases, journal = ReleaseDesk(url, sealer), EntryDesk(url, sealer)
         for desk in (releases, journal):
             await desk.open()
             stack.push_async_callback(desk.close)

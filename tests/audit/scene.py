@@ -41,6 +41,7 @@ from exchange.keys import SigningKey
 from exchange.tokens import ACCESS_TOKEN_TYPE, TokenVerifier
 from tests.audit.reference import LOG, LOG_KEY, ORIGIN
 from tests.support.audit_rows import SERVICE, connected, now_ms, opened
+from tests.support.sealing import SEALER
 
 CONSUMER: Final = "CN-YA/GOV/real-estate/transfer"
 BANK: Final = "CN-YA/COM/anju-bank/lending"
@@ -264,10 +265,10 @@ async def open_scene(database: Database, directory: Path, keys: EpochKeys | None
     scene = Scene(
         database,
         keys or EpochKeys.generate(),
-        ReleaseDesk(database.url("yitong_gateway"), connections=1),
-        EntryDesk(database.url("yitong_gateway")),
-        FenceDesk(database.url("yitong_identity")),
-        FenceDesk(database.url("yitong_registry")),
+        ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1),
+        EntryDesk(database.url("yitong_gateway"), SEALER),
+        FenceDesk(database.url("yitong_identity"), SEALER),
+        FenceDesk(database.url("yitong_registry"), SEALER),
         HeadMemory(directory / "head.json"),
     )
     async with opened(scene.gateway, scene.denials, scene.identity, scene.registry):

@@ -16,6 +16,7 @@ from deploy import servers
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.support.audit_rows import GROUNDS, connected, content, entry_row, now_ms, opened, outcome_row, release_row, unique
+from tests.support.sealing import SEALER
 
 APPEND = "SELECT audit.append($1::audit.heading[], $2::audit.content[], $3::bytea[])"
 OUTCOME = "SELECT audit.record_outcome($1::bigint[], $2::bigint[], $3::bigint[], $4::audit.heading, $5::audit.content)"
@@ -29,14 +30,14 @@ def database(module_database: Database) -> Database:
 
 @pytest.fixture
 async def journal(database: Database) -> AsyncIterator[EntryDesk]:
-    desk = EntryDesk(database.url("yitong_gateway"))
+    desk = EntryDesk(database.url("yitong_gateway"), SEALER)
     async with opened(desk):
         yield desk
 
 
 @pytest.fixture
 async def gateway(database: Database) -> AsyncIterator[ReleaseDesk]:
-    desk = ReleaseDesk(database.url("yitong_gateway"), connections=1)
+    desk = ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1)
     async with opened(desk):
         yield desk
 
@@ -136,7 +137,7 @@ async def test_an_aborted_release_gives_its_use_back_once(gateway: ReleaseDesk, 
 @pytest.mark.invariant("I-28")
 async def test_two_reports_of_one_abort_at_the_same_time_give_one_use_back(gateway: ReleaseDesk, database: Database) -> None:
     consent, serials = await used_up(gateway, 4)
-    desks = [EntryDesk(database.url("yitong_gateway")) for _ in range(4)]
+    desks = [EntryDesk(database.url("yitong_gateway"), SEALER) for _ in range(4)]
     async with opened(*desks):
         for aborted in (serials[:2], serials[1::-1]):
             await asyncio.gather(*(desk.record_outcome(outcome_row(aborted=tuple(aborted))) for desk in desks))
@@ -301,7 +302,7 @@ async def test_a_desk_does_not_open_where_a_setting_lets_commits_go_before_the_d
     async with connected(database) as owner:
         await owner.execute(f"ALTER {what} SET synchronous_commit = off")
     try:
-        for desk in (ReleaseDesk(database.url("yitong_gateway")), EntryDesk(database.url("yitong_gateway"))):
+        for desk in (ReleaseDesk(database.url("yitong_gateway"), SEALER), EntryDesk(database.url("yitong_gateway"), SEALER)):
             with pytest.raises(NotDurable, match="synchronous_commit is off"):
                 await desk.open()
             assert not desk.available

@@ -17,6 +17,7 @@ from audit.client import Answer, FenceDesk, FenceReceipt, GroundKind, Heading, R
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.support.audit_rows import connected, content, fence_row, opened, release_row, unique
+from tests.support.sealing import SEALER
 from tests.support.waiting import until_async
 
 FENCE = "SELECT * FROM audit.fence($1::text[], $2::text[], $3::text[], $4::audit.heading[], $5::audit.content[])"
@@ -61,9 +62,9 @@ class Desks:
 @pytest.fixture
 async def desks(database: Database) -> AsyncIterator[Desks]:
     every = Desks(
-        ReleaseDesk(database.url("yitong_gateway"), connections=1),
-        FenceDesk(database.url("yitong_identity")),
-        FenceDesk(database.url("yitong_registry")),
+        ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1),
+        FenceDesk(database.url("yitong_identity"), SEALER),
+        FenceDesk(database.url("yitong_registry"), SEALER),
     )
     async with opened(every.gateway, every.identity, every.registry):
         yield every
@@ -158,7 +159,7 @@ async def releases_in_order(database: Database, names: list[str]) -> list[tuple[
 
 async def storm_over(database: Database, desks: Desks, ground: str, *, names: int, between: int) -> Storm:
     """Let gateways release on so many grounds while half of them are withdrawn, and return what happened."""
-    gateways = [ReleaseDesk(database.url("yitong_gateway"), connections=2) for _ in range(2)]
+    gateways = [ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=2) for _ in range(2)]
     grounds = [unique("m/") for _ in range(names)]
     storm = Storm(gateways, desks.owner(GROUNDS[ground][0]), ground, grounds)
     async with opened(*gateways):

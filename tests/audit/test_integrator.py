@@ -37,6 +37,7 @@ from tests.support.integrating import (
     walk,
     write,
 )
+from tests.support.sealing import SEALER
 from tests.support.waiting import until_async, until_yes
 
 
@@ -47,7 +48,7 @@ def memory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def journal(database: Database) -> AsyncIterator[EntryDesk]:
-    desk = EntryDesk(database.url("yitong_gateway"))
+    desk = EntryDesk(database.url("yitong_gateway"), SEALER)
     async with opened(desk):
         yield desk
 
@@ -58,8 +59,8 @@ async def journal(database: Database) -> AsyncIterator[EntryDesk]:
 async def test_every_entry_gets_its_place_in_the_order_of_the_serials(
     database: Database, memory: Path, journal: EntryDesk
 ) -> None:
-    gateway = ReleaseDesk(database.url("yitong_gateway"))
-    registry = FenceDesk(database.url("yitong_registry"))
+    gateway = ReleaseDesk(database.url("yitong_gateway"), SEALER)
+    registry = FenceDesk(database.url("yitong_registry"), SEALER)
     async with opened(gateway, registry):
         await asyncio.gather(*(gateway.place(release_row()) for _ in range(300)))
         await registry.fence(fence_row(GroundKind.PURPOSE, unique("purpose")))
@@ -318,7 +319,7 @@ async def test_the_process_removes_what_was_counted_before_yesterday(database: D
         return await days() == [date(2026, 5, 2), date(2026, 5, 3)]
 
     right = Right.new()
-    async with opened(desk := ReleaseDesk(database.url("yitong_gateway"))):
+    async with opened(desk := ReleaseDesk(database.url("yitong_gateway"), SEALER)):
         for day in (1, 2, 3):
             await turn_day(database, date(2026, 5, day))
             await desk.place(right.row())

@@ -26,6 +26,7 @@ from tests.support.integrating import (
     walk,
     write,
 )
+from tests.support.sealing import SEALER
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def memory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def journal(database: Database) -> AsyncIterator[EntryDesk]:
-    desk = EntryDesk(database.url("yitong_gateway"))
+    desk = EntryDesk(database.url("yitong_gateway"), SEALER)
     async with opened(desk):
         yield desk
 
@@ -145,14 +146,14 @@ async def test_an_entry_that_has_vanished_is_missed(database: Database, memory: 
 
 @pytest.mark.invariant("I-12")
 async def test_a_database_put_back_to_an_older_copy_is_refused(database: Database, memory: Path) -> None:
-    async with opened(journal := EntryDesk(database.url("yitong_gateway"))):
+    async with opened(journal := EntryDesk(database.url("yitong_gateway"), SEALER)):
         await write(journal, 5)
     await integrate(database, memory)
     copy = Database(database.superuser_url, f"test_{secrets.token_hex(6)}", database.secrets)
     create_database(copy.superuser_url, copy.name, database.name)
     try:
         for each, count in ((database, 4), (copy, 9)):
-            async with opened(journal := EntryDesk(each.url("yitong_gateway"))):
+            async with opened(journal := EntryDesk(each.url("yitong_gateway"), SEALER)):
                 await write(journal, count)
         await integrate(database, memory)
         async with integrating(copy, memory) as integrator:

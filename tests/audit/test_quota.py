@@ -19,6 +19,7 @@ from exchange.problem import Problem
 from registry.rights import MAX_A_DAY
 from tests.audit.quota_desk import NO_REQUESTS, NO_SUBJECTS, RELEASED, Right, counts, turn_day
 from tests.support.audit_rows import connected, counted, fence_row, now_ms, opened, outcome_row, release_row, unique
+from tests.support.sealing import SEALER
 
 TODAY = date(2026, 5, 1)
 
@@ -31,13 +32,13 @@ def shared(module_database: Database) -> Database:
 
 @pytest.fixture
 async def desk(shared: Database) -> AsyncIterator[ReleaseDesk]:
-    async with opened(desk := ReleaseDesk(shared.url("yitong_gateway"), connections=1)):
+    async with opened(desk := ReleaseDesk(shared.url("yitong_gateway"), SEALER, connections=1)):
         yield desk
 
 
 @pytest.fixture
 async def journal(shared: Database) -> AsyncIterator[EntryDesk]:
-    async with opened(desk := EntryDesk(shared.url("yitong_gateway"))):
+    async with opened(desk := EntryDesk(shared.url("yitong_gateway"), SEALER)):
         yield desk
 
 
@@ -141,7 +142,9 @@ async def test_a_repeated_request_costs_nothing(desk: ReleaseDesk, shared: Datab
 
 async def test_what_is_refused_for_another_reason_costs_nothing(desk: ReleaseDesk, shared: Database) -> None:
     right, gone, once = Right.new(1), unique("gone"), counted(1)
-    async with opened(registry := FenceDesk(shared.url("yitong_registry")), owner := FenceDesk(shared.url("yitong_identity"))):
+    async with opened(
+        registry := FenceDesk(shared.url("yitong_registry"), SEALER), owner := FenceDesk(shared.url("yitong_identity"), SEALER)
+    ):
         await owner.fence(fence_row(GroundKind.CONSENT, gone))
         await registry.raise_floor(5, now_ms(), release_row().content)
     taken = release_row()
@@ -244,7 +247,7 @@ async def test_what_was_reported_as_sent_gives_nothing_back(desk: ReleaseDesk, j
 async def test_reports_of_the_same_aborts_at_the_same_time_give_back_once(desk: ReleaseDesk, shared: Database) -> None:
     right = Right.new()
     serials = await placed(desk, *(right.row(str(n % 3)) for n in range(6)))
-    desks = [EntryDesk(shared.url("yitong_gateway")) for _ in range(4)]
+    desks = [EntryDesk(shared.url("yitong_gateway"), SEALER) for _ in range(4)]
     async with opened(*desks):
         for aborted in (serials[:4], serials[3::-1]):
             await asyncio.gather(*(journal.record_outcome(outcome_row(aborted=tuple(aborted))) for journal in desks))
@@ -318,7 +321,10 @@ class Days:
 @pytest.fixture
 async def days(database: Database) -> AsyncIterator[Days]:
     await turn_day(database, TODAY)
-    desk, journal = ReleaseDesk(database.url("yitong_gateway"), connections=1), EntryDesk(database.url("yitong_gateway"))
+    desk, journal = (
+        ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1),
+        EntryDesk(database.url("yitong_gateway"), SEALER),
+    )
     async with opened(desk, journal):
         yield Days(database, desk, journal)
 

@@ -15,6 +15,7 @@ from audit.client import Answer, EntryDesk, QuotaLimit, ReleaseDesk, ReleaseRow,
 from deploy.postgres.roles import Database
 from tests.audit.quota_desk import Right, counts
 from tests.support.audit_rows import connected, counted, opened, outcome_row
+from tests.support.sealing import SEALER
 
 GATEWAYS = 4
 
@@ -27,7 +28,7 @@ def database(module_database: Database) -> Database:
 
 @pytest.fixture
 async def desks(database: Database) -> AsyncIterator[list[ReleaseDesk]]:
-    several = [ReleaseDesk(database.url("yitong_gateway"), connections=1, limit=24) for _ in range(GATEWAYS)]
+    several = [ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1, limit=24) for _ in range(GATEWAYS)]
     async with opened(*several):
         yield several
 
@@ -135,7 +136,7 @@ async def test_releases_and_aborts_in_any_order_add_up_and_never_deadlock(
     dice = random.Random(seed)
     rights = [Right.new(dice.randint(40, 120), dice.randint(5, 30)) for _ in range(6)]
     consents = [counted(1000) for _ in range(6)]
-    journals = [EntryDesk(database.url("yitong_gateway")) for _ in range(2)]
+    journals = [EntryDesk(database.url("yitong_gateway"), SEALER) for _ in range(2)]
     aborted: set[int] = set()
 
     async def work(number: int) -> None:

@@ -19,6 +19,7 @@ from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.support.audit_rows import GROUNDS, connected, content, counted, fence_row, now_ms, outcome_row, release_row, unique
 from tests.support.proxy import proxied
+from tests.support.sealing import SEALER
 from tests.support.waiting import until_async
 
 RELEASE = "SELECT * FROM audit.release($1::audit.claim[], $2::audit.content[])"
@@ -32,7 +33,7 @@ def database(module_database: Database) -> Database:
 
 @pytest.fixture
 async def desk(database: Database) -> AsyncIterator[ReleaseDesk]:
-    opened = ReleaseDesk(database.url("yitong_gateway"), connections=1)
+    opened = ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1)
     await opened.open()
     yield opened
     await opened.close()
@@ -40,7 +41,7 @@ async def desk(database: Database) -> AsyncIterator[ReleaseDesk]:
 
 @pytest.fixture
 async def registry(database: Database) -> AsyncIterator[FenceDesk]:
-    opened = FenceDesk(database.url("yitong_registry"))
+    opened = FenceDesk(database.url("yitong_registry"), SEALER)
     await opened.open()
     yield opened
     await opened.close()
@@ -48,7 +49,7 @@ async def registry(database: Database) -> AsyncIterator[FenceDesk]:
 
 @pytest.fixture
 async def identity(database: Database) -> AsyncIterator[FenceDesk]:
-    opened = FenceDesk(database.url("yitong_identity"))
+    opened = FenceDesk(database.url("yitong_identity"), SEALER)
     await opened.open()
     yield opened
     await opened.close()
@@ -193,7 +194,7 @@ async def test_a_counted_consent_serves_so_many_releases_and_not_one_more(desk: 
 
 @pytest.mark.invariant("I-28")
 async def test_uses_are_counted_across_gateways(database: Database) -> None:
-    desks = [ReleaseDesk(database.url("yitong_gateway")) for _ in range(3)]
+    desks = [ReleaseDesk(database.url("yitong_gateway"), SEALER) for _ in range(3)]
     for desk in desks:
         await desk.open()
     consents = [unique("counted") for _ in range(4)]
@@ -244,7 +245,7 @@ async def test_twins_that_find_their_consent_used_up_are_both_told_so(desk: Rele
 
 @pytest.mark.invariant("I-38")
 async def test_of_a_hundred_parallel_duplicates_over_four_gateways_one_is_released(database: Database) -> None:
-    desks = [ReleaseDesk(database.url("yitong_gateway")) for _ in range(4)]
+    desks = [ReleaseDesk(database.url("yitong_gateway"), SEALER) for _ in range(4)]
     for desk in desks:
         await desk.open()
     before, rid = await count_entries(database), secrets.token_bytes(32)
@@ -257,7 +258,7 @@ async def test_of_a_hundred_parallel_duplicates_over_four_gateways_one_is_releas
 
 
 async def test_batches_that_share_ids_and_consents_in_any_order_never_deadlock(database: Database) -> None:
-    desks = [ReleaseDesk(database.url("yitong_gateway"), connections=1) for _ in range(4)]
+    desks = [ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1) for _ in range(4)]
     for desk in desks:
         await desk.open()
     order = random.Random(20)
@@ -337,7 +338,7 @@ async def test_what_waits_goes_together_and_a_poisoned_row_fails_alone(desk: Rel
 
 
 async def test_more_than_a_batch_waits_for_the_next(database: Database) -> None:
-    desk = ReleaseDesk(database.url("yitong_gateway"), connections=2, limit=7)
+    desk = ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=2, limit=7)
     await desk.open()
     verdicts = await asyncio.gather(*(desk.place(release_row()) for _ in range(100)))
     await desk.close()
@@ -346,7 +347,7 @@ async def test_more_than_a_batch_waits_for_the_next(database: Database) -> None:
 
 
 async def test_a_full_queue_answers_overloaded_at_once(database: Database) -> None:
-    desk = ReleaseDesk(database.url("yitong_gateway"), connections=1, limit=4, capacity=8)
+    desk = ReleaseDesk(database.url("yitong_gateway"), SEALER, connections=1, limit=4, capacity=8)
     await desk.open()
     results = await asyncio.gather(*(desk.place(release_row()) for _ in range(20)), return_exceptions=True)
     await desk.close()
@@ -368,7 +369,7 @@ async def test_a_caller_who_leaves_takes_nobody_with_it_and_its_release_is_hande
     assert (await staying).answer is Answer.RELEASED
     [serial] = await desk.settle()
     assert await desk.settle() == ()
-    journal = EntryDesk(database.url("yitong_gateway"))
+    journal = EntryDesk(database.url("yitong_gateway"), SEALER)
     await journal.open()
     await journal.record_outcome(outcome_row(aborted=(serial,)))
     await journal.close()
@@ -394,7 +395,7 @@ async def test_a_connection_that_dies_under_a_call_releases_nothing(desk: Releas
 @pytest.mark.invariant("I-3")
 async def test_an_answer_that_is_lost_after_the_commit_releases_nothing_and_is_found_again(database: Database) -> None:
     async with proxied(database.url("yitong_gateway")) as proxy:
-        desk = ReleaseDesk(proxy.url, connections=1, deadline_s=0.5)
+        desk = ReleaseDesk(proxy.url, SEALER, connections=1, deadline_s=0.5)
         await desk.open()
         row = release_row()
         await desk.place(release_row())
@@ -414,7 +415,7 @@ async def test_an_answer_that_is_lost_after_the_commit_releases_nothing_and_is_f
 @pytest.mark.invariant("I-3")
 async def test_without_a_database_every_call_fails_at_once_and_comes_back_by_itself(database: Database) -> None:
     async with proxied(database.url("yitong_gateway")) as proxy:
-        desk = ReleaseDesk(proxy.url, connections=2)
+        desk = ReleaseDesk(proxy.url, SEALER, connections=2)
         await desk.open()
         assert desk.available
         await proxy.cut()

@@ -42,6 +42,7 @@ from tests.audit.scene import (
     open_scene,
 )
 from tests.support.audit_rows import SERVICE, connected, now_ms
+from tests.support.sealing import SEALER
 
 
 @pytest.fixture
@@ -234,7 +235,7 @@ async def test_a_look_at_a_person_is_found_with_that_person_and_with_the_reader(
 async def test_an_answer_waits_for_its_entry_and_none_leaves_without_one(scene: Scene, tmp_path: Path) -> None:
     await scene.release()
     pool = ReadingPool(scene.database.url("yitong_auditor"))
-    shut = EntryDesk(scene.database.url("yitong_auditor"))
+    shut = EntryDesk(scene.database.url("yitong_auditor"), SEALER)
     await pool.open()
     try:
         room = ReadingRoom(pool, shut, scene.keys, ManualClock(now_ms() / 1000), BodyReader())
@@ -280,7 +281,7 @@ async def test_the_auditor_s_role_can_append_looks_and_nothing_else(scene: Scene
         for statement in forbidden:
             with pytest.raises(Exception, match=r"permission denied|must be owner"):
                 await connection.execute(statement)
-    desk = EntryDesk(scene.database.url("yitong_auditor"))
+    desk = EntryDesk(scene.database.url("yitong_auditor"), SEALER)
     await desk.open()
     try:
         row = scene.release_row(ALICE, at_ms=now_ms())

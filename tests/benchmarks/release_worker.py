@@ -42,6 +42,7 @@ from exchange.canonical import b64url
 from exchange.clock import SystemClock
 from exchange.problem import Problem
 from tests.benchmarks.stage import ITEMS, PURPOSE, SERVICE
+from tests.support.sealing import SEALER
 
 CLOCK = SystemClock()
 FAR_MS = 3_600_000
@@ -163,7 +164,7 @@ def _grounds(consent: str | None, gateway: str, at_ms: int) -> Grounds:
 async def place(task: Task) -> Mapping[str, Any]:
     """Callers that each place a release as soon as the one before is answered."""
     rows = iter(list(release_rows(task)))
-    desk = ReleaseDesk(task.url)
+    desk = ReleaseDesk(task.url, SEALER)
     await desk.open()
     latencies: list[float] = []
     outcomes: dict[str, int] = {}
@@ -241,7 +242,7 @@ async def keep_up(task: Task) -> Mapping[str, Any]:
 
 async def withdraw(task: Task) -> Mapping[str, Any]:
     """Withdrawals that fall due at a steady rate; each one's time counts from when it was due."""
-    desk = FenceDesk(task.url)
+    desk = FenceDesk(task.url, SEALER)
     await desk.open()
     rows = [_fence_row(withdrawn_name(task.run, number)) for number in range(task.withdrawals)]
     latencies: list[float] = []

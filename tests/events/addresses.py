@@ -39,6 +39,7 @@ from identity.client import ConsentSource
 from registry.client import EventForm
 from tests.events.scene import CHANGED, CLOSURE, LICENCE, REGULATION, TAX, Scene
 from tests.support.back_ends import Behave, Visit, resolving
+from tests.support.sealing import SEALER
 
 AHEAD_SECONDS = 120
 """How far the sender's clock, which stands still, is before the machine's: so long the log finds nothing late."""
@@ -157,7 +158,7 @@ async def open_sender(scene: Scene, own: Database) -> AsyncIterator[Sender]:
             asyncpg.create_pool(own.url("yitong_deliverer"), min_size=1, max_size=4)
         )
         await pool.execute("TRUNCATE publisher, subscription, people_added CASCADE")
-        releases, journal = ReleaseDesk(log), EntryDesk(log)
+        releases, journal = ReleaseDesk(log, SEALER), EntryDesk(log, SEALER)
         for desk in (releases, journal):
             await desk.open()
             stack.push_async_callback(desk.close)

@@ -16,6 +16,7 @@ from gateway.quotas import SpentQuotas, day_end, particulars
 from registry.client import AccessRight
 from tests.gateway.test_decide import statutory
 from tests.support.audit_rows import opened, outcome_row, release_row, unique
+from tests.support.sealing import SEALER
 
 NOON = 1_777_608_000.0  # 2026-05-01, 12:00 in China
 
@@ -145,7 +146,7 @@ def test_a_refusal_of_the_fence_says_the_limit_and_when_to_come_back() -> None:
 
 @pytest.fixture
 async def desks(database: Database) -> AsyncIterator[tuple[ReleaseDesk, EntryDesk]]:
-    desk, journal = ReleaseDesk(database.url("yitong_gateway")), EntryDesk(database.url("yitong_gateway"))
+    desk, journal = ReleaseDesk(database.url("yitong_gateway"), SEALER), EntryDesk(database.url("yitong_gateway"), SEALER)
     async with opened(desk, journal):
         yield desk, journal
 

@@ -17,6 +17,7 @@ from registry.client import Machine, parse_right, sign_right
 from tests.registry.parties import LICENCE, OWN, PAPERS, Parties
 from tests.registry.test_recovery import BreakingLedger, Crash, crash
 from tests.registry.town import POPULATION, Town, open_registry, open_town, story_right
+from tests.support.sealing import SEALER
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ async def test_what_a_member_withdraws_is_over(parties: Parties) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 async def test_what_both_have_signed_becomes_a_right_after_a_crash(database: Database, tmp_path: Path, place: str) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         parties = await Parties.of(town)
         review = await parties.reviewed(sign=True)

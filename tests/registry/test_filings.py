@@ -21,6 +21,7 @@ from registry.forms import ServiceForm
 from tests.registry.test_recovery import BreakingLedger
 from tests.registry.town import CIVIL_AFFAIRS, CONSUMER, MARRIAGE, Town, open_registry, open_town, placed
 from tests.support.catalogue import entry_for
+from tests.support.sealing import SEALER
 
 DAY = 86_400
 OWN = CONSUMER.rpartition("/")[0]
@@ -308,7 +309,7 @@ async def test_a_draft_that_is_given_up_leaves_its_number_free(town: Town) -> No
 
 
 async def test_a_publication_that_crashed_is_finished_by_the_next_start(database: Database, tmp_path: Path) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         filing = await take(town, await take(town, await drafted(town), "submit"), "approve", "registrar")
         ledger.breaks_before = "record_change"

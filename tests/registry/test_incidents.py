@@ -17,6 +17,7 @@ from registry.client import Machine, parse_right
 from registry.incidents.model import MOVES, IncidentState
 from tests.registry.test_recovery import BreakingLedger, Crash, crash
 from tests.registry.town import CONSUMER, IDENTITY_SERVICE, Town, open_registry, open_town, placed, story_right
+from tests.support.sealing import SEALER
 
 RIGHT = parse_right(story_right())[0].id
 WINDOW = ("2026-04-01T00:00:00Z", "2026-04-17T00:00:00Z")
@@ -121,7 +122,7 @@ async def test_what_is_not_registered_is_no_incident_and_roles_are_kept_apart(to
 async def test_an_incident_that_could_not_be_fenced_is_carried_on(
     database: Database, tmp_path: Path, problem: type[BaseException] | None
 ) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         ledger.breaks_before, ledger.problem = "fence", problem
         if problem is None:

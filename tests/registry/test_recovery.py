@@ -20,6 +20,7 @@ from registry.client import parse_right
 from registry.ledger import Ledger
 from tests.registry.town import BOOTSTRAP, CONSUMER, IDENTITY_SERVICE, Town, make_settings, open_registry, open_town, story_right
 from tests.support.audit_rows import fence_row, opened
+from tests.support.sealing import SEALER
 from tests.support.waiting import until_yes
 
 RIGHT = parse_right(story_right())[0].id
@@ -96,7 +97,7 @@ PLACES = {
 async def test_a_revocation_that_crashed_is_finished_by_the_next_start(
     database: Database, tmp_path: Path, step: str, when: str
 ) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         await town.granted()
         setattr(ledger, f"breaks_{when}", step)
@@ -133,7 +134,7 @@ async def test_a_suspension_that_crashed_at_any_stage_is_finished_by_the_next_st
 
 
 async def test_a_lifting_that_crashed_is_finished_by_the_next_start(database: Database, tmp_path: Path) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         await town.client.suspend(await town.token(), "purposes", "real-estate-transfer", CAUSE)
         ledger.breaks_before, ledger.problem = "lift", Crash
@@ -149,7 +150,7 @@ async def test_a_lifting_that_crashed_is_finished_by_the_next_start(database: Da
 async def test_a_change_of_a_data_set_that_crashed_after_the_floor_rose_is_published_at_that_floor(
     database: Database, tmp_path: Path
 ) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         [row] = (await town.client.list(await town.token(), "services", limit=1))["entries"]
         entry = {name: value for name, value in row["entry"].items() if name != "status"}
@@ -165,7 +166,7 @@ async def test_a_change_of_a_data_set_that_crashed_after_the_floor_rose_is_publi
 
 @pytest.mark.invariant("I-3")
 async def test_without_the_log_nothing_is_granted_and_nothing_is_half_granted(database: Database, tmp_path: Path) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         ledger.breaks_before = "record_right"
         with pytest.raises(Problem, match="audit-unavailable"):
@@ -180,7 +181,7 @@ async def test_without_the_log_nothing_is_granted_and_nothing_is_half_granted(da
 async def test_a_revocation_that_the_log_could_not_take_is_not_acknowledged_but_carried_on(
     database: Database, tmp_path: Path
 ) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         await town.granted()
         ledger.breaks_before = "fence"
@@ -196,7 +197,7 @@ async def test_a_revocation_that_the_log_could_not_take_is_not_acknowledged_but_
 
 async def test_what_the_fence_holds_and_the_registry_has_forgotten_is_taken_over_at_the_start(town: Town, tmp_path: Path) -> None:
     await town.granted()
-    desk = FenceDesk(town.office.database.url("yitong_registry"))
+    desk = FenceDesk(town.office.database.url("yitong_registry"), SEALER)
     async with opened(desk):
         await desk.fence(fence_row(GroundKind.RIGHT, RIGHT, CAUSE))
         await desk.fence(fence_row(GroundKind.MEMBER, "CN-YA/GOV/tax", CAUSE))
@@ -262,7 +263,7 @@ async def test_a_bootstrap_file_of_another_form_is_refused(town: Town, tmp_path:
 
 
 async def test_a_registry_that_found_no_log_at_its_start_goes_on_starting_by_itself(database: Database, tmp_path: Path) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     ledger.breaks_before = "record_change"
     async with open_town(database, tmp_path, ledger=ledger, starts=False, poll_seconds=3600) as town:
         assert not await town.is_ready()

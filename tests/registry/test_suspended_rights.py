@@ -14,6 +14,7 @@ from registry.client import Machine, parse_right
 from tests.registry.test_recovery import BreakingLedger, Crash, crash
 from tests.registry.town import CONSUMER, POPULATION, Town, open_registry, open_town, placed, story_right
 from tests.support.audit_rows import fence_row, opened
+from tests.support.sealing import SEALER
 
 RIGHT = parse_right(story_right())[0].id
 
@@ -100,7 +101,7 @@ async def test_postgresql_lets_no_right_count_that_a_side_has_suspended(town: To
 
 @pytest.mark.parametrize("step", ["fence", "record_change"])
 async def test_a_suspension_that_crashed_is_finished_by_the_next_start(database: Database, tmp_path: Path, step: str) -> None:
-    ledger = BreakingLedger(database.url("yitong_registry"))
+    ledger = BreakingLedger(database.url("yitong_registry"), SEALER)
     async with open_town(database, tmp_path, ledger=ledger) as town:
         await town.granted()
         ledger.breaks_before, ledger.problem = step, Crash
@@ -112,7 +113,7 @@ async def test_a_suspension_that_crashed_is_finished_by_the_next_start(database:
 
 async def test_suspensions_that_the_fence_holds_and_the_registry_has_forgotten_are_taken_over(town: Town, tmp_path: Path) -> None:
     await town.granted()
-    desk = FenceDesk(town.office.database.url("yitong_registry"))
+    desk = FenceDesk(town.office.database.url("yitong_registry"), SEALER)
     async with opened(desk):
         for cause in ("provider", "authority"):
             await desk.fence(fence_row(GroundKind.RIGHT, RIGHT, cause))

@@ -26,6 +26,7 @@ from tests.identity.office import URL as IDENTITY_URL
 from tests.identity.office import Office, open_office
 from tests.support.audit_rows import opened, release_row
 from tests.support.catalogue import entry_for
+from tests.support.sealing import SEALER
 from tests.support.waiting import until_yes
 
 URL = "http://registry.test"
@@ -209,6 +210,6 @@ async def open_town(
 
 async def placed(town: Town, **grounds: Any) -> Answer:
     """What the fence says to a release that stands on these grounds, and otherwise on nothing withdrawn."""
-    desk = ReleaseDesk(town.office.database.url("yitong_gateway"))
+    desk = ReleaseDesk(town.office.database.url("yitong_gateway"), SEALER)
     async with opened(desk):
         return (await desk.place(release_row(**{"snapshot_version": 2**40} | grounds))).answer
