@@ -31,6 +31,7 @@ class ReadingPool:
             self._url,
             min_size=1,
             max_size=self._size,
+            reset=_keep_as_it_is,
             timeout=5,
             command_timeout=_STATEMENT_MS / 1000 + 5,
             server_settings={
@@ -74,6 +75,10 @@ class ReadingPool:
             raise Problem("overloaded", reason="no connection for reading") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise Problem("audit-unavailable", "the audit cannot be read now", reason=type(error).__name__) from error
+
+
+async def _keep_as_it_is(_connection: object) -> None:
+    """Nothing done through this pool changes its session, so that nothing has to be put back: that would be a query a reader."""
 
 
 # Every criterion that is not given is null; plans are made for the values at hand, so that such a line costs nothing and
