@@ -32,6 +32,6 @@ class ApiSettings(BaseSettings):
     epoch_key_file: Path
     """The epoch keys, as `EpochKeys.save` writes them: those of every epoch whose bodies are still kept."""
     body_keys_file: Path
-    """The private keys with which bodies are opened, as `BodyKeys.save` writes them; their public halves seal this process' own."""
+    """The keys with which bodies are opened, as `BodyKeys.save` writes them; their public halves seal this process' own."""
     log_level: str = "info"
     """debug | info | warning | error."""

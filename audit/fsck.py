@@ -20,6 +20,7 @@ from typing import Final
 import asyncpg
 
 from audit import fsck_store, integration
+from audit.bodies import BodyReader
 from audit.findings import MAX_LISTED, Fault, Finding, Findings, Report
 from audit.fsck_entry import (
     ReadEntry,
@@ -39,6 +40,7 @@ from audit.fsck_store import SignedCheckpoint, StoredEntry, StoredFence, StoredH
 from audit.fsck_tree import UNKNOWN_HASH, Candidates, TreeCheck
 from audit.model import EntryKind
 from audit.note import NoteError, VerifierKey, open_checkpoint, parse_vkey
+from audit.sealing import BodyKeys
 from audit.tiles import FULL_WIDTH, HASH_BYTES, TileName
 from audit.tree import hash_leaf
 from exchange.database import with_password
@@ -55,6 +57,7 @@ class _Walk:
 
     connection: asyncpg.Connection
     vkey: VerifierKey
+    bodies: BodyReader
     head: StoredHead
     tree: TreeCheck
     findings: Findings
@@ -147,7 +150,7 @@ class _Walk:
         read: list[tuple[int | None, ReadEntry]] = []
         for index, stored in walked:
             try:
-                entry = read_entry(stored)
+                entry = read_entry(stored, self.bodies)
                 require_columns(entry)
                 await self._check_body(entry)
             except Unsound as unsound:
@@ -296,17 +299,19 @@ def _require_not_withdrawn(
                 raise Unsound(Fault.RELEASED_AFTER_WITHDRAWAL, f"stands on a {kind} that entry {fence.serial} had withdrawn")
 
 
-async def fsck(connection: asyncpg.Connection, vkey: VerifierKey) -> Report:
+async def fsck(connection: asyncpg.Connection, vkey: VerifierKey, bodies: BodyReader | None = None) -> Report:
     """Walk everything in the database, as the auditor; `vkey` is the log's. Raises what the database raises.
 
-    One snapshot of the whole, whatever is written meanwhile; nothing waits for it.
+    Without the keys of `bodies` sealed bodies are counted and not looked into, nor are the consents that only they name. One
+    snapshot of the whole, whatever is written meanwhile; nothing waits for it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         # A walk is as long as the log; the limits of the role are those of a search.
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
         findings = Findings()
         tree = TreeCheck(findings.add, await fsck_store.largest_checkpoint(connection))
-        return await _Walk(connection, vkey, await fsck_store.load_head(connection), tree, findings).run()
+        head = await fsck_store.load_head(connection)
+        return await _Walk(connection, vkey, bodies or BodyReader(), head, tree, findings).run()
 
 
 # --- On the command line ----------------------------------------------------------------------------------------------------
@@ -318,7 +323,8 @@ async def _run(given: argparse.Namespace) -> Report:
     if given.url:
         connection = await asyncpg.connect(with_password(given.url, given.password_file), timeout=10)
         try:
-            return await fsck(connection, vkey)
+            keys = BodyKeys.load(given.body_keys) if given.body_keys else None
+            return await fsck(connection, vkey, BodyReader(keys))
         finally:
             await connection.close()
     if given.log.startswith(("http://", "https://")):
@@ -338,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     who.add_argument("--vkey", help="the log's verifier key")
     who.add_argument("--vkey-file", type=Path)
     parser.add_argument("--password-file", type=Path)
+    parser.add_argument("--body-keys", type=Path, help="the keys of the audit's readers, to look into sealed bodies too")
     parser.add_argument("--token-file", type=Path, help="an auditor's access token, for entry bundles over HTTP")
     parser.add_argument("--reason", default="verification of the log", help="why the bundles are read")
     parser.add_argument("--json", action="store_true")

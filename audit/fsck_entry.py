@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit.entries import LEAF_VERSION, PLAIN_BODY, blinded, commit_body
+from audit.bodies import BodyReader, OpenedBody
+from audit.entries import LEAF_VERSION, blinded
 from audit.findings import Fault, Finding
 from audit.fsck_store import StoredEntry, StoredFence, StoredReleaseId
 from audit.model import EntryKind, GroundKind
@@ -37,11 +38,16 @@ class Unsound(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReadEntry:
-    """已读条目. An entry whose leaf was read; `body` is None unless it lies open."""
+    """已读条目. An entry whose leaf was read; `opened` is None where there is no body, or none that can be opened here."""
 
     stored: StoredEntry
     leaf: Mapping[str, Any]
-    body: Mapping[str, Any] | None
+    opened: OpenedBody | None
+
+    @property
+    def body(self) -> Mapping[str, Any] | None:
+        """What the body says, if it was opened."""
+        return None if self.opened is None else self.opened.members
 
     @property
     def kind(self) -> EntryKind:
@@ -49,8 +55,11 @@ class ReadEntry:
         return EntryKind(self.stored.kind)
 
 
-def read_entry(stored: StoredEntry) -> ReadEntry:
-    """Read leaf and body. Raises Unsound if the leaf is not canonical JSON of a version and kind that we know."""
+def read_entry(stored: StoredEntry, bodies: BodyReader) -> ReadEntry:
+    """Read the leaf, and the body as far as `bodies` has the keys.
+
+    Raises Unsound if the leaf is not canonical JSON of a version and kind that we know.
+    """
     try:
         leaf = parse_json(stored.leaf)
     except Problem as problem:
@@ -59,17 +68,7 @@ def read_entry(stored: StoredEntry) -> ReadEntry:
         raise Unsound(Fault.LEAF_SHAPE, "not a canonical JSON object")
     if leaf.get("v") != LEAF_VERSION or leaf.get("kind") not in set(EntryKind) or not isinstance(leaf.get("body_commit"), str):
         raise Unsound(Fault.LEAF_SHAPE, "unknown version or kind, or no commitment to a body")
-    return ReadEntry(stored, leaf, _read_body(stored.body))
-
-
-def _read_body(raw: bytes | None) -> Mapping[str, Any] | None:
-    if raw is None or not raw.startswith(PLAIN_BODY):
-        return None
-    try:
-        body = parse_json(raw.removeprefix(PLAIN_BODY))
-    except Problem:
-        return {}
-    return body if isinstance(body, dict) else {}
+    return ReadEntry(stored, leaf, bodies.open(stored.body, stored.blind))
 
 
 def require_columns(entry: ReadEntry) -> None:
@@ -89,11 +88,8 @@ def require_columns(entry: ReadEntry) -> None:
 
 
 def require_body(entry: ReadEntry) -> None:
-    """Raise Unsound unless the body, if it lies open, is the one to which the leaf commits."""
-    stored = entry.stored
-    if stored.body is None or entry.body is None:
-        return
-    if stored.blind is None or commit_body(stored.body, stored.blind) != entry.leaf["body_commit"]:
+    """Raise Unsound unless the body, if it can be opened, is the one to which the leaf commits."""
+    if entry.opened is not None and not entry.opened.is_committed_to(entry.leaf):
         raise Unsound(Fault.BODY_COMMITMENT, "the body does not fit body_commit")
 
 

@@ -1,4 +1,4 @@
-"""Bodies are sealed by whoever writes them, so that only the audit's readers can open them: no operator, no database administrator.
+"""Bodies are sealed by whoever writes them: only the audit's readers can open them, no operator and no database administrator.
 
 A writer makes itself a key for AES-256-GCM each month and wraps it to that month's reader key (HPKE, RFC 9180: X25519,
 HKDF-SHA256, AES-256-GCM). Writers hold public halves only; whoever destroys the private half of a month has destroyed every

@@ -119,7 +119,8 @@ def fsck(
         says.bad("没有正在运行的实例，请先 yitong up", "no exchange runs: yitong up first")
         raise typer.Exit(1) from None
     argv = [sys.executable, "-m", "audit.fsck", "--url", url, "--vkey-file", str(place.trust / "log.vkey")]
-    argv += ["--password-file", str(place.secrets / "yitong_auditor.password"), *(["--json"] if as_json else [])]
+    argv += ["--password-file", str(place.secrets / "yitong_auditor.password"), "--body-keys", str(place.body_keys)]
+    argv += ["--json"] if as_json else []
     with says.console.status(says.words("正在核查…", "walking the log …")):
         walk = subprocess.run(argv, cwd=ROOT, check=False, capture_output=True, text=True)
     print((walk.stdout or walk.stderr).rstrip())

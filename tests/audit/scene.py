@@ -41,7 +41,7 @@ from exchange.keys import SigningKey
 from exchange.tokens import ACCESS_TOKEN_TYPE, TokenVerifier
 from tests.audit.reference import LOG, LOG_KEY, ORIGIN
 from tests.support.audit_rows import SERVICE, connected, now_ms, opened
-from tests.support.sealing import SEALER
+from tests.support.sealing import SEALER, write_body_keys
 
 CONSUMER: Final = "CN-YA/GOV/real-estate/transfer"
 BANK: Final = "CN-YA/COM/anju-bank/lending"
@@ -322,6 +322,7 @@ def reading_settings(scene: Scene, directory: Path, port: int = 0) -> ApiSetting
         oidc_issuer=ISSUER,
         oidc_jwks_url=f"{ISSUER}/jwks",
         epoch_key_file=key_file,
+        body_keys_file=write_body_keys(directory),
     )
 
 

@@ -21,6 +21,7 @@ from exchange.keys import SigningKey
 from tests.audit.reference import LOG, LOG_KEY, ORIGIN
 from tests.audit.scene import ALICE, BOB, CONSUMER, PURPOSE, REASON, RIGHT, Scene, changed, open_reading_side, open_scene
 from tests.support.audit_rows import SERVICE, connected, now_ms
+from tests.support.sealing import READER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +50,7 @@ class WholeLog:
                 status = await connection.execute(statement)
                 assert not status.endswith(" 0"), statement
             await connection.execute("SET LOCAL ROLE yitong_auditor")
-            report = await fsck(connection, LOG)
+            report = await fsck(connection, LOG, READER)
             await tampering.rollback()
             return report
 
@@ -90,7 +91,7 @@ async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def walk(scene: Scene) -> Report:
     async with connected(scene.database, "yitong_auditor") as connection:
-        return await fsck(connection, LOG)
+        return await fsck(connection, LOG, READER)
 
 
 # --- A log that is whole ----------------------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ async def test_a_checkpoint_larger_than_the_tree_is_named(log: WholeLog) -> None
 async def test_a_log_that_another_key_signed_is_not_this_log(log: WholeLog) -> None:
     other = VerifierKey.of(ORIGIN, SigningKey.generate("Ed25519"))
     async with connected(log.database, "yitong_auditor") as connection:
-        report = await fsck(connection, other)
+        report = await fsck(connection, other, READER)
     assert [finding.fault for finding in report.findings] == [Fault.CHECKPOINT] * 3
 
 

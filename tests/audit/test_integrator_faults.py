@@ -34,6 +34,7 @@ from tests.support.audit_rows import connected, now_ms
 from tests.support.breaking import Breaking, BreakingConnection, BreakingMemory, Broken
 from tests.support.integrating import lead_and_step
 from tests.support.migrated import ROOT
+from tests.support.sealing import READER
 from tests.support.waiting import until_yes
 
 
@@ -68,7 +69,7 @@ class Served:
 async def walked(scene: Scene) -> Report:
     """What a walk over the database finds; and over what is published, if there is any, where nothing may be wrong ever."""
     async with connected(scene.database, "yitong_auditor") as connection:
-        report = await fsck(connection, LOG)
+        report = await fsck(connection, LOG, READER)
     if report.checkpoints:
         pool = ReadingPool(scene.database.url("yitong_auditor"))
         await pool.open()

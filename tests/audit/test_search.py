@@ -42,7 +42,7 @@ from tests.audit.scene import (
     open_scene,
 )
 from tests.support.audit_rows import SERVICE, connected, now_ms
-from tests.support.sealing import SEALER
+from tests.support.sealing import SEALER, open_members
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def last_read(scene: Scene) -> tuple[dict[str, Any], dict[str, Any]]:
             " ORDER BY e.serial DESC LIMIT 1"
         )
     assert record is not None
-    return parse_json(record["leaf"]), parse_json(record["body"][1:])
+    return parse_json(record["leaf"]), open_members(record["body"])
 
 
 # --- Finding ----------------------------------------------------------------------------------------------------------------

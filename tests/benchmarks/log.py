@@ -51,6 +51,7 @@ from tests.benchmarks.releases import let_work
 from tests.benchmarks.stage import ROOT
 from tests.benchmarks.usage import Meter
 from tests.journeys.log_export import tile_names
+from tests.support.sealing import write_body_keys
 
 USUAL, FULL = 50_000, 1_000_000
 PROCESSES, CALLERS, RATE, LAG_SECONDS = 2, 512, 2_000.0, 10.0
@@ -123,6 +124,7 @@ class _Ground:
             YITONG_OIDC_ISSUER=issuer,
             YITONG_OIDC_JWKS_URL=f"{issuer}/jwks",
             YITONG_EPOCH_KEY_FILE=str(keys),
+            YITONG_BODY_KEYS_FILE=str(write_body_keys(keys.parent)),
         )
         component.start()
         try:
@@ -244,11 +246,12 @@ def _verify(ground: _Ground, figures: LogFigures, say: Say) -> None:
     path, vkey = ground.directory / "log", ground.vkey
     password = ground.directory / "yitong_auditor.password"
     write_private(password, (ground.database.secrets / "yitong_auditor.password").read_text(encoding="utf-8"))
+    keys = ("--body-keys", str(write_body_keys(ground.directory)))
     walks: dict[str, Callable[[], bool]] = {
         PUBLISHED: lambda: _fsck("--log", str(path), "--vkey", str(vkey)),
         BY_SCALES: lambda: _scales_accept(path, vkey),
         BY_GO: lambda: go_accepts("log", path, vkey),
-        IN_DATABASE: lambda: _fsck("--url", ground.database.url("yitong_auditor"), "--vkey", str(vkey)),
+        IN_DATABASE: lambda: _fsck("--url", ground.database.url("yitong_auditor"), "--vkey", str(vkey), *keys),
     }
     if find_go() is None:
         figures.missing[BY_GO] = MISSING

@@ -195,7 +195,7 @@ async def place(task: Task) -> Mapping[str, Any]:
 async def fill(task: Task) -> Mapping[str, Any]:
     """Place `rows` releases, made as they are placed, so that a log of any length can be filled."""
     rows = release_rows(task)
-    desk = ReleaseDesk(task.url)
+    desk = ReleaseDesk(task.url, SEALER)
     await desk.open()
     start = await _begin()
 
@@ -213,7 +213,7 @@ async def fill(task: Task) -> Mapping[str, Any]:
 
 async def keep_up(task: Task) -> Mapping[str, Any]:
     """Releases that fall due at a steady rate; of each its serial, and when it was acknowledged (unix milliseconds)."""
-    desk = ReleaseDesk(task.url)
+    desk = ReleaseDesk(task.url, SEALER)
     await desk.open()
     rows = list(release_rows(task))
     acknowledged: list[tuple[int, int]] = []

@@ -35,6 +35,7 @@ from registry.catalogue.forms import parse_catalogue
 from registry.catalogue.model import Words
 from registry.config import Settings as RegistrySettings
 from registry.model import ServiceEntry
+from tests.support.sealing import write_sealing_keys
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "exchange" / "openapi"
 EVENTS = DIRECTORY.parent / "asyncapi" / "events.json"
@@ -47,6 +48,7 @@ def _identity(directory: Path) -> FastAPI:
         environment="development",
         database_url=URL,
         signing_key_file=directory / "identity.pem",
+        sealing_keys_file=write_sealing_keys(directory),
         ca_directory=directory / "ca",
         oidc_issuer="http://127.0.0.1:1/oidc",
         accounts_file=accounts,
@@ -63,6 +65,7 @@ def _registry(directory: Path) -> FastAPI:
     settings = RegistrySettings(
         database_url=URL,
         signing_key_file=directory / "registry.pem",
+        sealing_keys_file=write_sealing_keys(directory),
         identity_url="http://127.0.0.1:1",
         identity_key_file=directory / "identity.jwk.json",
         log_origin="log",

@@ -18,9 +18,11 @@ from audit.client import EpochKeys
 from deploy.home import CONSUMER
 from deploy.postgres.sql import fetch_value
 from deploy.session import Session
+from exchange.canonical import canonical
 from tests.crash.breakable import BreakableExchange, children_of, wait_until
 from tests.crash.load import Load, Promises
 from tests.support.left_log import whole_report
+from tests.support.sealing import bodies_of, open_members
 
 KILLS, CLIENTS, SEED = 20, 4, 20260417
 AT_ONCE = 2
@@ -107,10 +109,11 @@ async def require_kept(exchange: BreakableExchange, promises: Promises) -> None:
         assert len(rids) == len(set(rids))
         released = {row["rid"] for row in await connection.fetch("SELECT rid FROM audit.release_id")}
         assert {keys.rid(CONSUMER, request_id) for request_id in promises.begun} <= released
+        reader = bodies_of(exchange)
         entered = b"".join(
-            row["body"]
+            canonical(open_members(row["body"], row["blind"], reader))
             for row in await connection.fetch(
-                "SELECT body FROM audit.body JOIN audit.entry USING (serial) WHERE kind IN ('grant', 'withdraw')"
+                "SELECT body, blind FROM audit.body JOIN audit.entry USING (serial) WHERE kind IN ('grant', 'withdraw')"
             )
         )
         assert [consent for consent in promises.granted if entered.count(consent.encode("ascii")) < 1] == []

@@ -13,6 +13,7 @@ import asyncpg
 import httpx2
 from fastapi import FastAPI
 
+from audit.sealing import Sealer
 from deploy.postgres.roles import Database
 from exchange.canonical import parse_json
 from exchange.clock import ManualClock
@@ -24,6 +25,7 @@ from identity.callers import Desks
 from identity.client import ConsentSource, IdentityClient, KeyUse
 from identity.config import Settings
 from identity.ledger import Ledger
+from tests.support.sealing import SEALER, open_members
 
 URL = "http://identity.test"
 NOW = 1_790_000_000.0
@@ -210,7 +212,7 @@ class Office:
     async def entries(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Leaf and body of every entry in the log, oldest first."""
         rows = await self.rows("SELECT leaf, body FROM audit.entry JOIN audit.body USING (serial, at) ORDER BY serial")
-        return [(parse_json(row["leaf"]), parse_json(row["body"][1:])) for row in rows]
+        return [(parse_json(row["leaf"]), open_members(row["body"])) for row in rows]
 
 
 @asynccontextmanager
@@ -219,14 +221,14 @@ async def open_office(
     home: Path,
     *,
     clock: ManualClock | None = None,
-    ledger: Callable[[Any, str], Ledger] | None = None,
+    ledger: Callable[[Any, str, Sealer], Ledger] | None = None,
     **more: Any,
 ) -> AsyncIterator[Office]:
-    """Run identity in this process. `ledger` replaces the way to the log; it is given engine and URL."""
+    """Run identity in this process. `ledger` replaces the way to the log; it is given engine, URL and sealer."""
     clock = clock or ManualClock(NOW)
     settings = make_settings(database, home, **more)
     url = settings.database_url
-    app = build(settings, clock=clock, ledger=ledger(create_engine(url), url) if ledger else None)
+    app = build(settings, clock=clock, ledger=ledger(create_engine(url), url, SEALER) if ledger else None)
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=URL)
     async with app.router.lifespan_context(app), http:
         yield Office(app, http, clock, database, home)

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import identity.app
+from audit.sealing import Sealer
 from deploy.postgres.roles import Database
 from deploy.postgres.sql import execute
 from deploy.process import Child, free_port
@@ -42,6 +43,7 @@ from tests.identity.office import (
     write_accounts,
 )
 from tests.support.bus import TestBus
+from tests.support.sealing import write_sealing_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +58,7 @@ async def running(database: Database, home: Path, bus: TestBus | None = None) ->
         "YITONG_PORT": str(port),
         "YITONG_DATABASE_URL": database.url("yitong_identity"),
         "YITONG_SIGNING_KEY_FILE": str(home / "identity.pem"),
+        "YITONG_SEALING_KEYS_FILE": str(write_sealing_keys(home)),
         "YITONG_CA_DIRECTORY": str(home / "ca"),
         "YITONG_OIDC_ISSUER": f"{url}/oidc",
         "YITONG_OIDC_JWKS_URL": f"{url}/oidc/jwks",
@@ -192,8 +195,8 @@ async def test_the_process_refuses_a_server_that_acknowledges_before_the_disk(da
 class LateLedger(Ledger):
     """A log that is away when identity's own key should be entered, once before the entry and once after."""
 
-    def __init__(self, engine: AsyncEngine, url: str) -> None:
-        super().__init__(engine, url)
+    def __init__(self, engine: AsyncEngine, url: str, sealer: Sealer) -> None:
+        super().__init__(engine, url, sealer)
         self.flushes = 0
 
     async def flush(self, about: str | None = None) -> None:

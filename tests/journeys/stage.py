@@ -27,6 +27,7 @@ from gateway.client import SD_JWT, Fetched, Prepared, Wanted, prepare, read_answ
 from registry.client import RegistryClient, sign_report, sign_right
 from tests.journeys.traffic import Traffic
 from tests.support.catalogue import entry_for
+from tests.support.sealing import bodies_of, open_members
 from tests.support.waiting import LIMIT_S
 
 PURPOSE = "real-estate-transfer"
@@ -187,6 +188,12 @@ class Stage:
             return await connection.fetch(sql, *arguments)
         finally:
             await connection.close()
+
+    async def opened_bodies(self) -> str:
+        """Every body of the log that is kept, as JSON `[{serial, body}, …]` for SQL that reads what they say."""
+        reader = bodies_of(self.exchange)
+        rows = await self.query("SELECT serial, body, blind FROM audit.body")
+        return json.dumps([{"serial": row["serial"], "body": open_members(row["body"], row["blind"], reader)} for row in rows])
 
     async def last_serial(self) -> int:
         """The serial of the youngest entry."""

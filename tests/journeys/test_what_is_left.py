@@ -32,7 +32,7 @@ from audit.tree import inclusion_proof
 from deploy.local import HTTP_COMPONENTS, LocalExchange
 from deploy.session import Session
 from deploy.supervisor import read_status
-from exchange.canonical import b64url_decode
+from exchange.canonical import b64url_decode, canonical
 from exchange.identifiers import parse_service_id, parse_subsystem_id
 from exchange.question import Headers, Question
 from exchange.record import presentation_hash
@@ -46,10 +46,11 @@ from tests.journeys.figures import FIGURES, spread
 from tests.journeys.log_export import export_log
 from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, ENCUMBRANCE, IDENTITY, LICENCE, Stage, refused
 from tests.journeys.traffic import Traffic
+from tests.support.sealing import bodies_of, open_members
 from tests.support.waiting import until_yes
 
 SALT_AT, PROVEN_OVER_HTTP = 0, 40
-CONTENTS = "SELECT e.leaf, b.body FROM audit.entry e JOIN audit.body b ON b.serial = e.serial AND b.at = e.at"
+CONTENTS = "SELECT e.serial, e.leaf, b.body, b.blind FROM audit.entry e JOIN audit.body b ON b.serial = e.serial AND b.at = e.at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ async def test_our_own_walk_finds_the_database_whole_and_nothing_released_after_
 ) -> None:
     connection = await asyncpg.connect(stage.exchange.database().url("yitong_auditor"))
     try:
-        report = await fsck(connection, remains.vkey)
+        report = await fsck(connection, remains.vkey, bodies_of(stage.exchange))
     finally:
         await connection.close()
     assert report.ok, report.describe()
@@ -164,9 +165,8 @@ async def test_our_own_walk_finds_the_database_whole_and_nothing_released_after_
 async def test_plain_sql_finds_no_release_on_a_withdrawn_ground_either(stage: Stage, remains: Remains) -> None:
     rows = await stage.query(
         """WITH opened AS (
-            SELECT e.serial, e.kind, convert_from(e.leaf, 'UTF8')::jsonb AS leaf,
-                   convert_from(substring(b.body FROM 2), 'UTF8')::jsonb AS body
-            FROM audit.entry e JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
+            SELECT e.serial, e.kind, convert_from(e.leaf, 'UTF8')::jsonb AS leaf, b.body
+            FROM audit.entry e JOIN jsonb_to_recordset($1::jsonb) AS b (serial bigint, body jsonb) USING (serial)
             WHERE e.kind IN ('release', 'withdraw', 'fence', 'lift')
         ), released AS (
             SELECT r.serial, g.ground FROM opened r, LATERAL (VALUES
@@ -185,7 +185,8 @@ async def test_plain_sql_finds_no_release_on_a_withdrawn_ground_either(stage: St
         SELECT count(DISTINCT w.since) AS withdrawals,
                count(*) FILTER (WHERE r.serial < w.since) AS before,
                count(*) FILTER (WHERE r.serial > w.since AND (w.until IS NULL OR r.serial < w.until)) AS violations
-        FROM withdrawn w JOIN released r USING (ground)"""
+        FROM withdrawn w JOIN released r USING (ground)""",
+        await stage.opened_bodies(),
     )
     [row] = rows
     told = Counter(leaf["kind"] for leaf in remains.leaves)
@@ -280,7 +281,7 @@ async def test_what_each_entry_says_was_disclosed_is_what_the_policy_gives(stage
     rights = await all_rights(stage)
     replayed = Replay(stage, rights, {})
     for row in rows:
-        leaf, body = json.loads(row["leaf"]), json.loads(row["body"][1:])
+        leaf, body = json.loads(row["leaf"]), open_members(row["body"], row["blind"], bodies_of(stage.exchange))
         permit = await replayed.permit(leaf, body)
         assert (permit.right.id, permit.right.legal_basis) == (leaf["right"], leaf["legal_basis"])
         said = dict.fromkeys(leaf["full"], "full") | dict.fromkeys(leaf["masked"], "masked")
@@ -420,10 +421,11 @@ async def test_no_salt_stands_in_the_database(stage: Stage, traffic: Traffic) ->
     salts = set[str]()
     for presentation in traffic.presentations:
         salts |= {json.loads(b64url_decode(each))[SALT_AT] for each in presentation.split("~")[1:-1]}
-    rows = await stage.query(CONTENTS)
+    rows, reader = await stage.query(CONTENTS), bodies_of(stage.exchange)
     tokens = set[bytes]()
     for row in rows:
-        tokens |= set(re.findall(rb"[A-Za-z0-9_-]{16,}", row["leaf"] + b" " + row["body"]))
+        said = canonical(open_members(row["body"], row["blind"], reader))
+        tokens |= set(re.findall(rb"[A-Za-z0-9_-]{16,}", row["leaf"] + b" " + said))
     assert not {salt.encode("ascii") for salt in salts} & tokens
     assert len(salts) > len(traffic.presentations), "each disclosure has its own"
 

@@ -151,15 +151,16 @@ async def count_released_after_withdrawal(stage: Stage) -> tuple[int, int]:
     In SQL over the bodies, with nothing of the audit's own code or of its table of fences.
     """
     opened = """
-        SELECT e.serial, e.kind, convert_from(substring(b.body FROM 2), 'UTF8')::jsonb AS body
-        FROM audit.entry e JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
-        WHERE e.kind IN ('release', 'withdraw') AND get_byte(b.body, 0) = 0"""
+        SELECT e.serial, e.kind, b.body
+        FROM audit.entry e JOIN jsonb_to_recordset($2::jsonb) AS b (serial bigint, body jsonb) USING (serial)
+        WHERE e.kind IN ('release', 'withdraw')"""
     [row] = await stage.query(
         f"""WITH opened AS ({opened})
         SELECT count(*) FILTER (WHERE w.serial < r.serial) AS late, count(*) AS released
         FROM opened r LEFT JOIN opened w ON w.kind = 'withdraw' AND w.body ->> 'ground' = r.body ->> 'consent'
         WHERE r.kind = 'release' AND r.body ->> 'case' = $1""",
         stage.case,
+        await stage.opened_bodies(),
     )
     return row["late"], row["released"]
 

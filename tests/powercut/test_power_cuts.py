@@ -29,6 +29,7 @@ from tests.audit.scene import ALICE, Scene, open_scene
 from tests.powercut.load import Load, Told
 from tests.powercut.rig import Rig, missing
 from tests.support.audit_rows import connected, now_ms
+from tests.support.sealing import READER
 
 CUTS = int(os.environ.get("POWER_CUTS", "100"))
 SEED = int(os.environ.get("POWER_CUT_SEED", "20260417"))
@@ -140,7 +141,7 @@ async def require_whole(scene: Scene, told: Told) -> dict[str, int]:
         while (published := await integrator.step()) is not None:
             told.checkpoints[published.size] = published
     async with connected(scene.database, "yitong_auditor") as connection:
-        report = await fsck(connection, LOG)
+        report = await fsck(connection, LOG, READER)
     assert report.ok, report.describe()
     assert report.pending == 0
     assert report.published == report.size

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.client import FenceDesk, GroundKind, NotDurable
+from audit.sealing import Sealer
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from registry import store
@@ -41,8 +42,8 @@ async def state_of(town: Town) -> dict[str, Any]:
 class BreakingLedger(Ledger):
     """A way to the log that the process does not survive, at one place."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, sealer: Sealer) -> None:
+        super().__init__(url, sealer)
         self.breaks_before = ""
         self.breaks_after = ""
         self.problem: type[BaseException] | None = None

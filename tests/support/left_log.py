@@ -15,6 +15,7 @@ from deploy.local import LocalExchange
 from deploy.session import Session
 from tests.audit.strangers import require_accepted
 from tests.journeys.log_export import export_log
+from tests.support.sealing import bodies_of
 from tests.support.waiting import LIMIT_S
 
 
@@ -28,7 +29,7 @@ async def whole_report(exchange: LocalExchange) -> Report:
     deadline = time.monotonic() + LIMIT_S
     connection = await asyncpg.connect(exchange.database().url("yitong_auditor"))
     try:
-        while (report := await fsck(connection, log_key(exchange))).pending and report.ok:
+        while (report := await fsck(connection, log_key(exchange), bodies_of(exchange))).pending and report.ok:
             assert time.monotonic() < deadline, "the integrator never came to the end"
         return report
     finally:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from audit.bodies import BodyReader
 from audit.sealing import BodyKeys, Sealer, parse_month
+from deploy.local import LocalExchange
 
 BODY_KEYS = BodyKeys.generate(parse_month("2020-01"), 240)
 SEALER = Sealer(BODY_KEYS.public())
 READER = BodyReader(BODY_KEYS)
+
+
+def bodies_of(exchange: LocalExchange) -> BodyReader:
+    """Whoever can open the bodies of an exchange."""
+    return BodyReader(BodyKeys.load(exchange.home.body_keys))
+
+
+def open_members(stored: bytes, blind: bytes | None = None, reader: BodyReader = READER) -> dict[str, Any]:
+    """What a stored body says."""
+    opened = reader.open(stored, blind)
+    assert opened is not None
+    assert opened.plain, "the body was altered"
+    return dict(opened.members)
+
+
+def write_body_keys(directory: Path) -> Path:
+    """The private halves as a file, for a process that reads."""
+    BODY_KEYS.save(directory / "body-keys.json")
+    return directory / "body-keys.json"
 
 
 def write_sealing_keys(directory: Path) -> Path:
