@@ -25,7 +25,7 @@ from identity.callers import Desks
 from identity.client import ConsentSource, IdentityClient, KeyUse
 from identity.config import Settings
 from identity.ledger import Ledger
-from tests.support.sealing import SEALER, open_members
+from tests.support.sealing import SEALER, open_members, write_sealing_keys
 
 URL = "http://identity.test"
 NOW = 1_790_000_000.0
@@ -102,6 +102,7 @@ def make_settings(database: Database, home: Path, **more: Any) -> Settings:
         "environment": "development",
         "database_url": database.url("yitong_identity"),
         "signing_key_file": home / "identity.pem",
+        "sealing_keys_file": write_sealing_keys(home),
         "ca_directory": home / "ca",
         "oidc_issuer": f"{URL}/oidc",
         "accounts_file": home / "accounts.json",

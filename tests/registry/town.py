@@ -26,7 +26,7 @@ from tests.identity.office import URL as IDENTITY_URL
 from tests.identity.office import Office, open_office
 from tests.support.audit_rows import opened, release_row
 from tests.support.catalogue import entry_for
-from tests.support.sealing import SEALER
+from tests.support.sealing import SEALER, write_sealing_keys
 from tests.support.waiting import until_yes
 
 URL = "http://registry.test"
@@ -164,6 +164,7 @@ def make_settings(database: Database, home: Path, **more: Any) -> Settings:
     values: dict[str, Any] = {
         "database_url": database.url("yitong_registry"),
         "signing_key_file": home / "registry.pem",
+        "sealing_keys_file": write_sealing_keys(home),
         "identity_url": IDENTITY_URL,
         "identity_key_file": home / "identity.jwk.json",
         "log_origin": "log.test/a",

@@ -9,7 +9,7 @@ from audit.bodies import BodyReader
 from audit.sealing import BodyKeys, Sealer, parse_month
 from deploy.local import LocalExchange
 
-BODY_KEYS = BodyKeys.generate(parse_month("2020-01"), 240)
+BODY_KEYS = BodyKeys.generate(parse_month("2020-01"), 432)
 SEALER = Sealer(BODY_KEYS.public())
 READER = BodyReader(BODY_KEYS)
 
