@@ -33,5 +33,13 @@ class ApiSettings(BaseSettings):
     """The epoch keys, as `EpochKeys.save` writes them: those of every epoch whose bodies are still kept."""
     body_keys_file: Path
     """The keys with which bodies are opened, as `BodyKeys.save` writes them; their public halves seal this process' own."""
+    log_origin: str = "yitong.CN-YA/audit"
+    """Name of the log, as in its checkpoints."""
+    heads_key_file: Path
+    """PKCS#8 PEM of the Ed25519 key that signs how long somebody's list is; its name is the log's with `/heads`."""
+    recounter_url: str | None = None
+    """Base URL of the second party that counts again and countersigns; without it lists are not countersigned."""
+    identity_url: str | None = None
+    """Base URL of identity, which knows what things are called; without it codes stand alone."""
     log_level: str = "info"
     """debug | info | warning | error."""

@@ -8,17 +8,23 @@ from collections.abc import AsyncIterator
 import httpx2
 from fastapi import FastAPI
 
+from audit.accesses import AccessList, Speaking
+from audit.accesses_api import router as accesses_router
 from audit.api import router
 from audit.api_config import ApiSettings
 from audit.append import EntryDesk
 from audit.bodies import BodyReader
 from audit.epoch import EpochKeys
+from audit.heads import heads_name
 from audit.published_log import PublishedLog
+from audit.recount import Recounter
 from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
+from audit.titles import Titles
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
+from exchange.keys import SigningKey
 from exchange.log import configure_logging
 from exchange.tokens import TokenVerifier
 from exchange.web import create_app, serve
@@ -53,12 +59,20 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
                 clock=clock,
                 client=http,
             )
+            app.state.accesses = AccessList(
+                app.state.room,
+                keys,
+                Speaking(settings.log_origin, heads_name(settings.log_origin), SigningKey.load(settings.heads_key_file)),
+                Recounter(http, settings.recounter_url),
+                Titles(http, settings.identity_url, clock),
+            )
             yield
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
+    app.include_router(accesses_router)
     return app
 
 
@@ -66,6 +80,7 @@ def document_app() -> FastAPI:
     """The same routes with nothing behind them: what the OpenAPI document is generated from."""
     app = create_app(TITLE, description=DESCRIPTION)
     app.include_router(router)
+    app.include_router(accesses_router)
     return app
 
 

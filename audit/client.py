@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit.accesses import AccessesPage, AccessesRequest
 from audit.affected import AffectedPage, AffectedRequest, AffectedSubject
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
@@ -24,6 +25,7 @@ from audit.entries import (
 )
 from audit.epoch import EpochKeys
 from audit.fence import FenceDesk
+from audit.heads import heads_name, teller_name
 from audit.model import (
     MAX_BATCH,
     Answer,
@@ -45,7 +47,7 @@ from audit.model import (
     SearchTokens,
     Verdict,
 )
-from audit.note import VerifierKey
+from audit.note import SignatureType, VerifierKey
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
@@ -56,6 +58,8 @@ from audit.verify import describe as describe_report
 
 __all__ = [
     "MAX_BATCH",
+    "AccessesPage",
+    "AccessesRequest",
     "AffectedPage",
     "AffectedRequest",
     "AffectedSubject",
@@ -89,6 +93,7 @@ __all__ = [
     "SearchPage",
     "SearchRequest",
     "SearchTokens",
+    "SignatureType",
     "Verdict",
     "VerificationReport",
     "VerifierKey",
@@ -97,6 +102,7 @@ __all__ = [
     "describe_report",
     "from_columns",
     "hash_leaf",
+    "heads_name",
     "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
@@ -111,6 +117,7 @@ __all__ = [
     "month_of",
     "new_blind",
     "plain_body",
+    "teller_name",
     "to_columns",
     "verify_receipt",
 ]

@@ -82,9 +82,11 @@ def make_release_leaf(
     req: str,
     body_commit: str,
     code: str | None = None,
+    hidden_until_ms: int | None = None,
 ) -> bytes:
     """The leaf of a release. `full`, `masked`, `facts` are names, sorted here; `withheld` gives each name its code.
 
+    `hidden_until_ms`: until then a right hides the entry from the person it is about; a leaf without says nothing of it.
     `consent` and `req` come blinded, `sd_hash` and `body_commit` as b64url. Raises ValueError for what JCS cannot say.
     """
     members = {
@@ -112,7 +114,8 @@ def make_release_leaf(
         "req": req,
         "body_commit": body_commit,
     }
-    return _leaf(EntryKind.RELEASE, at_ms, members)
+    hidden = {} if hidden_until_ms is None else {"hidden_until": hidden_until_ms}
+    return _leaf(EntryKind.RELEASE, at_ms, members | hidden)
 
 
 def make_deny_leaf(
@@ -275,3 +278,17 @@ def make_read_leaf(*, at_ms: int, reader_role: str, purpose: str, scope: str, re
     """The leaf of a look into the audit itself; who looked and for what exactly lies in the body."""
     members = {"reader_role": reader_role, "purpose": purpose, "scope": scope, "results": results, "body_commit": body_commit}
     return _leaf(EntryKind.READ, at_ms, members)
+
+
+def make_index_leaf(*, at_ms: int, start: int, end: int, rows: int, hidden: int, root: bytes, body_commit: str) -> bytes:
+    """The leaf of an index: of the entries at places from `start` to before `end`, those about persons were chained.
+
+    `root` is the RFC 6962 root over their links (see `subjects`), those of `rows` open ones and then of `hidden` ones.
+    """
+    members = {"start": start, "end": end, "rows": rows, "hidden": hidden, "root": b64url(root), "body_commit": body_commit}
+    return _leaf(EntryKind.INDEX, at_ms, members)
+
+
+def make_reveal_leaf(*, at_ms: int, of: int, body_commit: str) -> bytes:
+    """The leaf of a reveal: the entry at place `of` was hidden from the person it is about, and is so no longer."""
+    return _leaf(EntryKind.REVEAL, at_ms, {"of": of, "body_commit": body_commit})

@@ -33,6 +33,7 @@ class Fault(StrEnum):
     HEAD = "head"
     CHECKPOINT = "checkpoint"
     STRAY = "stray"
+    SUBJECT_CHAIN = "subject-chain"
 
 
 TITLES: Final[Mapping[Fault, tuple[str, str]]] = {

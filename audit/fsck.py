@@ -22,6 +22,7 @@ import asyncpg
 from audit import fsck_store, integration
 from audit.bodies import BodyReader
 from audit.findings import MAX_LISTED, Fault, Finding, Findings, Report
+from audit.fsck_chains import ChainCheck
 from audit.fsck_entry import (
     ReadEntry,
     Unsound,
@@ -61,6 +62,7 @@ class _Walk:
     head: StoredHead
     tree: TreeCheck
     findings: Findings
+    chains: ChainCheck
     last_serial: int = 0
     last_checkpoint: int = -1
     last_signed: SignedCheckpoint | None = None
@@ -84,6 +86,7 @@ class _Walk:
         await self._compare_tiles(self.tree.unfinished())
         await self._walk_pending()
         await self._check_ends(count)
+        await self.chains.finish()
         return Report(
             size=count,
             published=self.tree.published,
@@ -159,6 +162,12 @@ class _Walk:
                 read.append((index, entry))
         await self._check_releases([each for each in read if each[1].kind is EntryKind.RELEASE])
         await self._check_fences([each for each in read if each[1].kind in _ABOUT_FENCES])
+        for index, entry in read:
+            if entry.kind is EntryKind.INDEX:
+                try:
+                    await self.chains.check_index(entry)
+                except Unsound as unsound:
+                    self.findings.add(unsound.at(index, entry.stored.serial))
 
     async def _check_body(self, entry: ReadEntry) -> None:
         if entry.stored.body is None:
@@ -311,7 +320,8 @@ async def fsck(connection: asyncpg.Connection, vkey: VerifierKey, bodies: BodyRe
         findings = Findings()
         tree = TreeCheck(findings.add, await fsck_store.largest_checkpoint(connection))
         head = await fsck_store.load_head(connection)
-        return await _Walk(connection, vkey, bodies or BodyReader(), head, tree, findings).run()
+        chains = ChainCheck(connection, findings.add)
+        return await _Walk(connection, vkey, bodies or BodyReader(), head, tree, findings, chains).run()
 
 
 # --- On the command line ----------------------------------------------------------------------------------------------------

@@ -253,3 +253,59 @@ async def find_strays(connection: asyncpg.Connection) -> list[tuple[str, int]]:
     """What belongs to no entry: for each kind of it the first, with its serial."""
     found = [(what, await connection.fetchval(query)) for what, query in _STRAYS.items()]
     return [(what, serial) for what, serial in found if serial is not None]
+
+
+_LINK: Final = """
+    SELECT c.tree_index FROM audit.{table} c LEFT JOIN audit.{table} p ON p.token = c.token AND p.n = c.n - 1
+    WHERE c.link <> sha256('\\x04'::bytea || c.token || int8send(c.n) || int8send(c.tree_index)
+                           || coalesce(p.link, decode(repeat('00', 32), 'hex')))
+       OR (c.n > 1) <> (p.n IS NOT NULL) OR p.tree_index >= c.tree_index
+    ORDER BY c.tree_index LIMIT 1
+"""
+_CHAINS: Final = {
+    "a link does not follow from the one before": _LINK.format(table="subject_entry"),
+    "a link of a hidden entry does not follow from the one before": _LINK.format(table="hidden_entry"),
+    "it is about somebody in whose list it is not, or is in a list that it is not about": """
+        SELECT s.tree_index FROM audit.sequenced s JOIN audit.entry e USING (serial)
+        JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
+        LEFT JOIN audit.subject_entry c ON c.tree_index = s.tree_index
+        LEFT JOIN audit.hidden_entry h ON h.tree_index = s.tree_index
+        WHERE s.tree_index < (SELECT indexed FROM audit.subject_head)
+          AND (CASE WHEN position('"hidden_until":'::bytea IN e.leaf) > 0 THEN h.token ELSE c.token END
+                   IS DISTINCT FROM b.subject_token OR num_nonnulls(c.token, h.token) > 1)
+        ORDER BY s.tree_index LIMIT 1
+    """,
+    "it has a number before its time": """
+        SELECT min(tree_index)
+        FROM (SELECT tree_index FROM audit.subject_entry UNION ALL SELECT tree_index FROM audit.hidden_entry) AS chained
+        WHERE tree_index >= (SELECT indexed FROM audit.subject_head)
+    """,
+}
+
+
+async def find_bent_chains(connection: asyncpg.Connection) -> list[tuple[str, int]]:
+    """What is wrong with the lists about persons: for each kind of it the first, with its place."""
+    found = [(what, await connection.fetchval(query)) for what, query in _CHAINS.items()]
+    return [(what, index) for what, index in found if index is not None]
+
+
+async def load_links(connection: asyncpg.Connection, start: int, end: int) -> tuple[list[bytes], list[bytes]]:
+    """The links of the entries at places from `start` to before `end`: of open lists, and of hidden ones."""
+    links = [
+        await connection.fetch(
+            f"SELECT link FROM audit.{table} WHERE tree_index >= $1 AND tree_index < $2 ORDER BY tree_index",  # noqa: S608
+            start,
+            end,
+        )
+        for table in ("subject_entry", "hidden_entry")
+    ]
+    opened, hidden = ([record[0] for record in records] for records in links)
+    return opened, hidden
+
+
+async def count_links(connection: asyncpg.Connection) -> int:
+    """How many rows all lists have together."""
+    count: int = await connection.fetchval(
+        "SELECT (SELECT count(*) FROM audit.subject_entry) + (SELECT count(*) FROM audit.hidden_entry)"
+    )
+    return count

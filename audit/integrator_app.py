@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from audit import integration
 from audit.config import IntegratorSettings
 from audit.head_memory import HeadMemory
+from audit.indexing import SubjectIndex
 from audit.sequence import MAX_STEP, Integrator, LogBroken, Published
 from audit.store import require_durable
 from exchange.clock import Clock, SystemClock
@@ -83,6 +84,7 @@ class IntegratorLoop:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
             self.state = State.LEADING
             log.info("leading")
+            index = SubjectIndex(connection, self._clock)
             size = 0
             while True:
                 published = await integrator.step()
@@ -91,10 +93,12 @@ class IntegratorLoop:
                 await self._make_partitions(connection)
                 await self._clear_quotas(connection)
                 # A step holds the fence alone for a moment and commits several times, so small ones do not follow each other
-                # at once: they gather for a pause. What fills a step goes on without one.
+                # at once: they gather for a pause. What fills a step goes on without one, and without numbering.
                 grown = 0 if published is None else published.size - size
                 size += grown
                 if grown < MAX_STEP:
+                    await index.step()
+                    await index.reveal()
                     await asyncio.sleep(settings.integrate_every_seconds)
         finally:
             # Closing gives the lead back, so it is not left to a pool.

@@ -139,7 +139,8 @@ class Look:
 
     reader: Person
     reason: str
-    purpose: ReadPurpose = ReadPurpose.SUPERVISION
+    purpose: str = ReadPurpose.SUPERVISION
+    role: str = _READER_ROLE
 
 
 class ReadingRoom:
@@ -227,13 +228,13 @@ class ReadingRoom:
         body = plain_body({"by": look.reader.account, "question": {"reason": look.reason, **question}})
         leaf = make_read_leaf(
             at_ms=at_ms,
-            reader_role=_READER_ROLE,
-            purpose=look.purpose.value,
+            reader_role=look.role,
+            purpose=str(look.purpose),
             scope=scope,
             results=results,
             body_commit=commit_body(body, blind),
         )
-        heading = Heading(EntryKind.READ, at_ms, purpose=look.purpose.value)
+        heading = Heading(EntryKind.READ, at_ms, purpose=str(look.purpose))
         return await self._desk.append(EntryRow(heading, Content(leaf, body, blind, tokens)))
 
 

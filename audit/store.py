@@ -75,14 +75,14 @@ def _claim(row: ReleaseRow) -> Composite:
     )
 
 
-def _content(content: Content) -> Composite:
+def content_columns(content: Content) -> Composite:
     """The fields of `audit.content`; the hash is made here, before the leaf travels."""
     tokens = content.tokens
     found_by = (None,) * 4 if tokens is None else (tokens.epoch, tokens.subject, tokens.officer, tokens.case)
     return (content.leaf, hash_leaf(content.leaf), content.body, content.blind, *found_by)
 
 
-def _heading(heading: Heading) -> Composite:
+def heading_columns(heading: Heading) -> Composite:
     """The fields of `audit.heading`."""
     return (
         heading.kind.value,
@@ -103,7 +103,7 @@ def unix_ms(at: datetime) -> int:
 
 async def place_releases(connection: StandingConnection, rows: Sequence[ReleaseRow]) -> list[Verdict]:
     """Call the release function for up to 512 rows; one verdict each, in order. Raises as `StandingConnection.fetch`."""
-    records = await connection.fetch(_RELEASE, [_claim(row) for row in rows], [_content(row.content) for row in rows])
+    records = await connection.fetch(_RELEASE, [_claim(row) for row in rows], [content_columns(row.content) for row in rows])
     return [_verdict(record) for record in records]
 
 
@@ -132,7 +132,10 @@ def _verdict(record: asyncpg.Record) -> Verdict:
 async def append_entries(connection: StandingConnection, rows: Sequence[EntryRow]) -> list[int]:
     """Append up to 512 entries that stand on no ground; their serials, in order."""
     [record] = await connection.fetch(
-        _APPEND, [_heading(row.heading) for row in rows], [_content(row.content) for row in rows], [row.rid for row in rows]
+        _APPEND,
+        [heading_columns(row.heading) for row in rows],
+        [content_columns(row.content) for row in rows],
+        [row.rid for row in rows],
     )
     return list(record[0])
 
@@ -144,32 +147,32 @@ async def fence_grounds(connection: StandingConnection, rows: Sequence[FenceRow]
         [row.kind.value for row in rows],
         [row.ground for row in rows],
         [row.cause for row in rows],
-        [_heading(Heading(row.kind.entry_kind, row.at_ms)) for row in rows],
-        [_content(row.content) for row in rows],
+        [heading_columns(Heading(row.kind.entry_kind, row.at_ms)) for row in rows],
+        [content_columns(row.content) for row in rows],
     )
     return [FenceReceipt(serial, unix_ms(since), is_new) for serial, since, is_new in records]
 
 
 async def lift_fence(connection: StandingConnection, row: FenceRow, floor: int) -> int | None:
     """End one cause of a withdrawal and raise the floor; the entry's serial, None if the cause did not stand open."""
-    heading = _heading(Heading(EntryKind.LIFT, row.at_ms))
-    [record] = await connection.fetch(_LIFT, row.kind.value, row.ground, row.cause, floor, heading, _content(row.content))
+    heading = heading_columns(Heading(EntryKind.LIFT, row.at_ms))
+    [record] = await connection.fetch(_LIFT, row.kind.value, row.ground, row.cause, floor, heading, content_columns(row.content))
     serial: int | None = record[0]
     return serial
 
 
 async def raise_floor(connection: StandingConnection, version: int, heading: Heading, content: Content) -> int | None:
     """Let nothing be released on a snapshot older than `version`; the entry's serial, None if that holds already."""
-    [record] = await connection.fetch(_RAISE_FLOOR, version, _heading(heading), _content(content))
+    [record] = await connection.fetch(_RAISE_FLOOR, version, heading_columns(heading), content_columns(content))
     serial: int | None = record[0]
     return serial
 
 
 async def record_outcome(connection: StandingConnection, row: OutcomeRow) -> int:
     """Record what became of releases; aborted ones give their use back, once. The entry's serial."""
-    heading = _heading(Heading(EntryKind.OUTCOME, row.at_ms, gateway=row.gateway))
+    heading = heading_columns(Heading(EntryKind.OUTCOME, row.at_ms, gateway=row.gateway))
     lows, highs = [low for low, _ in row.sent], [high for _, high in row.sent]
-    [record] = await connection.fetch(_OUTCOME, lows, highs, list(row.aborted), heading, _content(row.content))
+    [record] = await connection.fetch(_OUTCOME, lows, highs, list(row.aborted), heading, content_columns(row.content))
     serial: int = record[0]
     return serial
 

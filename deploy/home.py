@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.client import BodyKeys, EpochKeys, VerifierKey, month_of
+from audit.client import BodyKeys, EpochKeys, SignatureType, VerifierKey, heads_name, month_of, teller_name
 from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
 from exchange.clock import SystemClock
@@ -101,7 +101,8 @@ class Home:
         """Make every secret that is not there yet, and write the public halves beside them."""
         for name in (*key_owners(self.instance), "identity", CHECKER):
             _make_key(self.key_file(name), "ES256")
-        _make_key(self.key_file("log"), "Ed25519")
+        for name in ("log", "heads", "recount"):
+            _make_key(self.key_file(name), "Ed25519")
         for member in DEPARTMENTS:
             _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
         if not (self.secrets / "epoch-keys.json").exists():
@@ -115,7 +116,15 @@ class Home:
         for name in ("registry", "identity", CHECKER):
             (self.trust / f"{name}.jwk.json").write_text(json.dumps(self.key(name).public_jwk), encoding="utf-8")
         (self.trust / "log.vkey").write_text(str(VerifierKey.of(self.log_origin, self.key("log"))), encoding="utf-8")
+        self._write_statement_keys()
         self._make_accounts(cast)
+
+    def _write_statement_keys(self) -> None:
+        """Who signs, and who countersigns, how long somebody's list is."""
+        signer = VerifierKey.of(heads_name(self.log_origin), self.key("heads"))
+        teller = VerifierKey.of(teller_name(self.log_origin), self.key("recount"), SignatureType.COSIGNATURE)
+        (self.trust / "heads.vkey").write_text(str(signer), encoding="utf-8")
+        (self.trust / "recount.vkey").write_text(str(teller), encoding="utf-8")
 
     def _make_accounts(self, cast: Cast) -> None:
         """Add the development accounts that are not there yet; those that are keep their passwords."""

@@ -29,7 +29,7 @@ from exchange.migrate import migrate
 PEOPLE, SEED = 1000, 20260417
 FIRST_PORT = 8640
 ROOT = Path(__file__).resolve().parent.parent
-HTTP_COMPONENTS = ("identity", "registry", "audit", "integrator", *GATEWAYS, *DEPARTMENTS, "outway", DELIVERER)
+HTTP_COMPONENTS = ("identity", "registry", "audit", "integrator", *GATEWAYS, *DEPARTMENTS, "outway", DELIVERER, "recounter")
 
 
 @dataclass(slots=True)
@@ -149,6 +149,7 @@ class LocalExchange:
             ],
             [Step("keys", self._enrol_keys)],
             [component("registry", "registry.app", self._registry), component("audit", "audit.app", self._audit)],
+            [component("recounter", "audit.recount_app", self._recounter)],
             [Step("rights", self._post_rights)],
             [Step("addresses", self._leave_word)],
             [
@@ -260,6 +261,18 @@ class LocalExchange:
             **self._tokens(),
             "YITONG_EPOCH_KEY_FILE": str(self.home.secrets / "epoch-keys.json"),
             "YITONG_BODY_KEYS_FILE": str(self.home.body_keys),
+            "YITONG_LOG_ORIGIN": self.home.log_origin,
+            "YITONG_HEADS_KEY_FILE": str(self.home.key_file("heads")),
+            "YITONG_RECOUNTER_URL": self.addresses.url("recounter"),
+            "YITONG_IDENTITY_URL": self.addresses.url("identity"),
+        }
+
+    def _recounter(self) -> dict[str, str]:
+        return {
+            **self._database("yitong_recounter"),
+            "YITONG_LOG_ORIGIN": self.home.log_origin,
+            "YITONG_HEADS_VKEY_FILE": str(self.home.trust / "heads.vkey"),
+            "YITONG_RECOUNT_KEY_FILE": str(self.home.key_file("recount")),
         }
 
     def _department(self, member: str) -> dict[str, str]:

@@ -57,6 +57,13 @@ class ConsumerForm(TitleForm):
     contact: Line | Literal[""] = ""
 
 
+class TitleView(BaseModel):
+    """名称. In both languages."""
+
+    title_zh: str
+    title_en: str
+
+
 class GuardianshipForm(Form):
     """监护关系. ID numbers of guardian and ward."""
 
@@ -92,6 +99,27 @@ async def save_purpose(
 ) -> None:
     """Add or replace what people are told about a purpose; by the registry (signed) or a registrar."""
     await held.titles.save("purpose", purpose, form.model_dump(), by=caller)
+
+
+_TOLD: dict[str, Any] = {"response_model": TitleView, "responses": problem_responses("malformed-request", "not-found")}
+
+
+@router.get("/catalogue/services/{service:path}", **_TOLD)
+async def tell_service(service: Code, held: TheDesks) -> Any:
+    """What a service is called; for everybody, as people are told it."""
+    return await held.titles.find("service", str(parse_service_id(service)))
+
+
+@router.get("/catalogue/consumers/{consumer:path}", **_TOLD)
+async def tell_consumer(consumer: Code, held: TheDesks) -> Any:
+    """What a subsystem that asks is called."""
+    return await held.titles.find("consumer", str(parse_subsystem_id(consumer)))
+
+
+@router.get("/catalogue/purposes/{purpose}", **_TOLD)
+async def tell_purpose(purpose: Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")], held: TheDesks) -> Any:
+    """What a purpose is called."""
+    return await held.titles.find("purpose", purpose)
 
 
 @router.post(

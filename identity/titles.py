@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from exchange.clock import Clock
+from exchange.problem import Problem
 from identity import store
 from identity.entries import title_entry
 from identity.ledger import Ledger
@@ -30,3 +31,11 @@ class TitleRegister:
             await store.save_entry(connection, kind, code, entry)
             await store.add_pending(connection, code, title_entry(kind, code, entry, self.clock.now_ms(), by=by))
         await self.ledger.flush(code)
+
+    async def find(self, kind: str, code: str) -> Mapping[str, Any]:
+        """The titles of a `service`, `consumer` or `purpose`. Raises `not-found`."""
+        async with self.engine.connect() as connection:
+            entry = await store.find_entry(connection, kind, code)
+        if entry is None:
+            raise Problem("not-found", "nothing of that name is known here")
+        return entry

@@ -47,6 +47,8 @@ ROLES: tuple[Role, ...] = (
     # Owns the log and changes its tables; no running process logs in as this role, so that none can rewrite the log.
     Role("yitong_audit", "audit", statement_ms=600_000, lock_ms=10_000),
     Role("yitong_auditor", "audit", is_owner=False, statement_ms=30_000, lock_ms=1_000),
+    # Counts again how long somebody's list is; of bodies it sees the tokens alone.
+    Role("yitong_recounter", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     Role("yitong_integrator", "audit", is_owner=False, statement_ms=60_000, lock_ms=5_000, idle_in_transaction_ms=60_000),
     # Holds the fence's shared lock for one statement: a gateway that hangs must not keep a withdrawal waiting.
     Role("yitong_gateway", "audit", is_owner=False, statement_ms=2_000, lock_ms=1_000, idle_in_transaction_ms=1_000),

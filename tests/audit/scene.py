@@ -29,13 +29,15 @@ from audit.entries import (
 from audit.epoch import EpochKeys
 from audit.fence import FenceDesk
 from audit.head_memory import HeadMemory
+from audit.heads import heads_name
+from audit.indexing import SubjectIndex
 from audit.model import Answer, Content, DailyQuota, EntryKind, EntryRow, FenceRow, GroundKind, Grounds, Heading, ReleaseRow
 from audit.note import VerifierKey
 from audit.release import ReleaseDesk
 from audit.sequence import Integrator
 from deploy.postgres.roles import Database
 from exchange.canonical import b64url
-from exchange.clock import ManualClock
+from exchange.clock import Clock, ManualClock
 from exchange.jws import sign_compact
 from exchange.keys import SigningKey
 from exchange.tokens import ACCESS_TOKEN_TYPE, TokenVerifier
@@ -55,6 +57,8 @@ OFFICER: Final = "officer-007"
 CASE: Final = "2026-0417"
 ISSUER: Final = "http://issuer.test/oidc"
 AUDIT_URL: Final = "http://audit.test"
+HEADS_KEY: Final = SigningKey.generate("Ed25519")
+HEADS: Final = VerifierKey.of(heads_name(ORIGIN), HEADS_KEY)
 REASON: Final = "年度监督检查"
 
 
@@ -83,6 +87,7 @@ class Scene:
         consent: str | None = None,
         at_ms: int | None = None,
         sd_hash: str | None = None,
+        hidden_until_ms: int | None = None,
     ) -> int:
         """Place a release and return its serial."""
         row = self.release_row(
@@ -95,6 +100,7 @@ class Scene:
             consent=consent,
             at_ms=at_ms or now_ms(),
             sd_hash=sd_hash,
+            hidden_until_ms=hidden_until_ms,
         )
         verdict = await self.gateway.place(row)
         assert verdict.answer is Answer.RELEASED
@@ -114,6 +120,7 @@ class Scene:
         by_consent: bool = True,
         at_ms: int,
         sd_hash: str | None = None,
+        hidden_until_ms: int | None = None,
     ) -> ReleaseRow:
         """A release as a gateway writes it, with leaf, body and tokens; `by_consent` False: a consent named without need."""
         by_consent = by_consent and consent is not None
@@ -165,6 +172,7 @@ class Scene:
                 consent=None if consent is None else blinded(consent.encode(), consent_blind),
                 req=blinded(req, req_blind),
                 body_commit=commitment,
+                hidden_until_ms=hidden_until_ms,
             )
 
         content = self._content(leaf, members, subject=subject, officer=officer, case=case)
@@ -238,6 +246,18 @@ class Scene:
             while await integrator.step() is not None:
                 pass
 
+    async def number(self, clock: Clock | None = None) -> None:
+        """Give every entry its place, and every entry about somebody its number in that person's list."""
+        await self.integrate()
+        async with connected(self.database, "yitong_integrator") as connection:
+            index = SubjectIndex(connection, clock or ManualClock(now_ms() / 1000))
+            reach = -1
+            while reach != (reach := await index.step()):
+                pass
+            while await index.reveal():
+                pass
+        await self.integrate()
+
     async def as_owner(self, *statements: str) -> None:
         """What a superuser who knows all about triggers could do to the tables."""
         async with connected(self.database) as connection:
@@ -287,10 +307,11 @@ class ReadingSide:
     clock: ManualClock
     issuer_key: SigningKey
 
-    def token(self, *roles: str, account: str = "auditor-1") -> str:
+    def token(self, *roles: str, account: str = "auditor-1", **more: str) -> str:
         """An access token as the issuer gives it."""
         now = int(self.clock.now())
         claims = {"iss": ISSUER, "aud": "yitong", "sub": account, "roles": list(roles), "iat": now, "exp": now + 600, "acr": "2"}
+        claims |= more
         return sign_compact(self.issuer_key, ACCESS_TOKEN_TYPE, claims)
 
     def client(self, *roles: str, account: str = "auditor-1") -> AuditClient:
@@ -299,10 +320,10 @@ class ReadingSide:
 
 
 @asynccontextmanager
-async def open_reading_side(scene: Scene, directory: Path) -> AsyncIterator[ReadingSide]:
+async def open_reading_side(scene: Scene, directory: Path, recounter: str | None = None) -> AsyncIterator[ReadingSide]:
     """The app over ASGI; only the issuer is another than in production."""
     clock, issuer_key = ManualClock(now_ms() / 1000), SigningKey.generate()
-    app = build(reading_settings(scene, directory), clock)
+    app = build(reading_settings(scene, directory, recounter=recounter), clock)
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport) as http, httpx2.AsyncClient(transport=_issuer(issuer_key)) as issuer:
@@ -312,7 +333,7 @@ async def open_reading_side(scene: Scene, directory: Path) -> AsyncIterator[Read
             yield ReadingSide(app, http, clock, issuer_key)
 
 
-def reading_settings(scene: Scene, directory: Path, port: int = 0) -> ApiSettings:
+def reading_settings(scene: Scene, directory: Path, port: int = 0, recounter: str | None = None) -> ApiSettings:
     """Settings for the audit's HTTP process on the scene's database."""
     key_file = directory / "epoch-keys.json"
     scene.keys.save(key_file)
@@ -323,7 +344,17 @@ def reading_settings(scene: Scene, directory: Path, port: int = 0) -> ApiSetting
         oidc_jwks_url=f"{ISSUER}/jwks",
         epoch_key_file=key_file,
         body_keys_file=write_body_keys(directory),
+        log_origin=ORIGIN,
+        heads_key_file=save_key(HEADS_KEY, directory / "heads.pem"),
+        recounter_url=recounter,
     )
+
+
+def save_key(key: SigningKey, path: Path) -> Path:
+    """A key as a file, for a process."""
+    if not path.exists():
+        key.save(path)
+    return path
 
 
 def _issuer(key: SigningKey) -> httpx2.ASGITransport:

@@ -271,6 +271,7 @@ async def test_the_process_serves_a_log_that_a_stranger_can_walk(scene: Scene, t
         "YITONG_OIDC_JWKS_URL": settings.oidc_jwks_url,
         "YITONG_EPOCH_KEY_FILE": str(settings.epoch_key_file),
         "YITONG_BODY_KEYS_FILE": str(settings.body_keys_file),
+        "YITONG_HEADS_KEY_FILE": str(settings.heads_key_file),
     }
     process = subprocess.Popen([sys.executable, "-m", "audit.app"], cwd=ROOT, env=environment)  # noqa: ASYNC220 - waited for in a thread
     url = f"http://127.0.0.1:{port}"

@@ -87,7 +87,7 @@ MAY_APPEND = {
 @pytest.mark.parametrize("role", MAY_APPEND)
 async def test_each_role_appends_the_kinds_that_are_its_own(database: Database, role: str, kind: EntryKind) -> None:
     row = entry_row(kind)
-    arguments = [store._heading(row.heading)], [store._content(row.content)], [None]
+    arguments = [store.heading_columns(row.heading)], [store.content_columns(row.content)], [None]
     async with connected(database, role) as connection:
         if kind in MAY_APPEND[role]:
             assert await connection.fetchval(APPEND, *arguments)
@@ -101,7 +101,7 @@ async def test_each_role_appends_the_kinds_that_are_its_own(database: Database, 
 async def test_an_entry_too_long_for_a_bundle_is_refused_before_and_by_the_database(database: Database) -> None:
     with pytest.raises(ValueError, match="a leaf of 65550 bytes"):
         content(long="x" * 65_500, longer="y")
-    heading, [leaf, *rest] = store._heading(entry_row(EntryKind.LATE).heading), store._content(content())
+    heading, [leaf, *rest] = store.heading_columns(entry_row(EntryKind.LATE).heading), store.content_columns(content())
     async with connected(database, "yitong_gateway") as connection:
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.fetchval(APPEND, [heading], [(leaf.ljust(65_536), *rest)], [None])

@@ -258,7 +258,7 @@ async def test_consents_and_keys_are_never_lifted(desks: Desks, database: Databa
         await desks.registry.lift(fence_row(kind, name), floor=1)
     async with connected(database, "yitong_registry") as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetch(LIFT, kind.value, name, "test", 1, ("lift", 1, *[None] * 6), store._content(content()))
+            await connection.fetch(LIFT, kind.value, name, "test", 1, ("lift", 1, *[None] * 6), store.content_columns(content()))
     async with connected(database) as connection:
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(
@@ -292,9 +292,9 @@ MAY_FENCE = {
 async def test_each_ground_is_withdrawn_by_its_owner_only(database: Database, role: str, kind: GroundKind) -> None:
     name = unique("ground")
     row = fence_row(kind, name)
-    heading = store._heading(Heading(kind.entry_kind, row.at_ms))
+    heading = store.heading_columns(Heading(kind.entry_kind, row.at_ms))
     async with connected(database, role) as connection:
-        call = connection.fetch(FENCE, [kind.value], [name], ["test"], [heading], [store._content(row.content)])
+        call = connection.fetch(FENCE, [kind.value], [name], ["test"], [heading], [store.content_columns(row.content)])
         if kind in MAY_FENCE[role]:
             assert len(await call) == 1
         else:
@@ -329,9 +329,11 @@ async def test_taking_on_another_role_does_not_help(database: Database) -> None:
         row = fence_row(GroundKind.PURPOSE, unique("purpose"))
         async with connected(database, "yitong_tax") as connection:
             await connection.execute("SET ROLE yitong_registry")
-            heading = store._heading(Heading(row.kind.entry_kind, row.at_ms))
+            heading = store.heading_columns(Heading(row.kind.entry_kind, row.at_ms))
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="yitong_tax"):
-                await connection.fetch(FENCE, [row.kind.value], [row.ground], ["test"], [heading], [store._content(row.content)])
+                await connection.fetch(
+                    FENCE, [row.kind.value], [row.ground], ["test"], [heading], [store.content_columns(row.content)]
+                )
     finally:
         async with connected(database) as owner:
             await owner.execute("REVOKE yitong_registry FROM yitong_tax")

@@ -93,7 +93,7 @@ async def test_a_release_is_written_as_it_was_handed_in(desk: ReleaseDesk, datab
 async def test_the_sql_types_have_the_fields_that_python_sends(database: Database) -> None:
     row = release_row()
     async with connected(database) as connection:
-        for name, sent in (("claim", store._claim(row)), ("content", store._content(row.content))):
+        for name, sent in (("claim", store._claim(row)), ("content", store.content_columns(row.content))):
             fields = await connection.fetchval(
                 "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute"
                 " WHERE attrelid = $1::text::regclass AND attnum > 0",
@@ -285,7 +285,7 @@ async def test_no_other_isolation_than_read_committed_is_accepted(database: Data
     async with connected(database, "yitong_gateway") as connection:
         with pytest.raises(asyncpg.InvalidTransactionStateError):
             async with connection.transaction(isolation=isolation):  # type: ignore[arg-type]  # a name from the parameters
-                await connection.fetch(RELEASE, [store._claim(row)], [store._content(row.content)])
+                await connection.fetch(RELEASE, [store._claim(row)], [store.content_columns(row.content)])
     assert await count_entries(database) == before
 
 
@@ -295,7 +295,7 @@ async def test_a_session_that_does_not_wait_for_the_disk_is_refused(database: Da
     async with connected(database, "yitong_gateway") as connection:
         await connection.execute("SET synchronous_commit = off")
         with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="synchronous_commit"):
-            await connection.fetch(RELEASE, [store._claim(row)], [store._content(row.content)])
+            await connection.fetch(RELEASE, [store._claim(row)], [store.content_columns(row.content)])
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 21, 22, 23])
@@ -304,7 +304,7 @@ async def test_a_claim_that_leaves_a_ground_out_is_refused(database: Database, m
     claim[missing] = None
     async with connected(database, "yitong_gateway") as connection:
         with pytest.raises(asyncpg.NotNullViolationError):
-            await connection.fetch(RELEASE, [tuple(claim)], [store._content(content())])
+            await connection.fetch(RELEASE, [tuple(claim)], [store.content_columns(content())])
 
 
 async def test_a_release_without_consent_needs_a_right_on_another_basis(desk: ReleaseDesk) -> None:
@@ -317,7 +317,7 @@ async def test_a_batch_larger_than_the_limit_is_refused(database: Database) -> N
     row = release_row()
     async with connected(database, "yitong_gateway") as connection:
         with pytest.raises(asyncpg.ArraySubscriptError):
-            await connection.fetch(RELEASE, [store._claim(row)] * 513, [store._content(row.content)] * 513)
+            await connection.fetch(RELEASE, [store._claim(row)] * 513, [store.content_columns(row.content)] * 513)
 
 
 # --- The desk ---------------------------------------------------------------------------------------------------------------
