@@ -251,11 +251,10 @@ class Scene:
         await self.integrate()
         async with connected(self.database, "yitong_integrator") as connection:
             index = SubjectIndex(connection, clock or ManualClock(now_ms() / 1000))
-            reach = -1
-            while reach != (reach := await index.step()):
-                pass
-            while await index.reveal():
-                pass
+            await index.step()
+            await index.reveal()
+            await self.integrate()
+            await index.step()
         await self.integrate()
 
     async def as_owner(self, *statements: str) -> None:

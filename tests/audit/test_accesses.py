@@ -69,8 +69,8 @@ async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
         yield opened
 
 
-async def ask(side: ReadingSide, subject: str | None = ALICE, role: str = "citizen", **request: Any) -> httpx2.Response:
-    more = {} if subject is None else {"subject": subject}
+async def ask(side: ReadingSide, person: str | None = ALICE, role: str = "citizen", **request: Any) -> httpx2.Response:
+    more = {} if person is None else {"subject": person}
     token = side.token(role, account="account-of-somebody", **more)
     return await side.http.post(f"{AUDIT_URL}/my/accesses", json=request, headers={"authorization": f"Bearer {token}"})
 

@@ -24,7 +24,7 @@ CREATE INDEX hidden_entry_until ON audit.hidden_entry (until, tree_index);
 
 -- Which hidden entries have been revealed, and by which entry.
 CREATE TABLE audit.revealed (
-    tree_index bigint PRIMARY KEY REFERENCES audit.hidden_entry,
+    tree_index bigint PRIMARY KEY,
     serial     bigint NOT NULL UNIQUE
 );
 
