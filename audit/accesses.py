@@ -167,6 +167,26 @@ class AccessList:
             postponed=[PostponedCount(consumer=consumer, count=count) for consumer, count in view.postponed],
         )
 
+    async def span(self, look: Look, subject: str) -> tuple[str, str] | None:
+        """When the first and the last entry about `subject` were written (RFC 3339). Raises Problem `audit-unavailable`."""
+        async with self.room.connection() as connection:
+            span = await subject_store.load_span(connection, self._tokens(subject))
+        await self.room.record_look(look, "own-span", int(span is not None), {})
+        return None if span is None else (rfc3339(span[0].timestamp()), rfc3339(span[1].timestamp()))
+
+    async def usages(
+        self, look: Look, subject: str, *, since: datetime | None, until: datetime | None, offset: int, limit: int
+    ) -> list[Access]:
+        """Releases about `subject` over all epochs, newest first, without proofs. Raises Problem `audit-unavailable`."""
+        async with self.room.connection() as connection:
+            rows = await subject_store.load_releases(connection, self._tokens(subject), since, until, offset, limit)
+        question = {"offset": offset, "limit": limit}
+        await self.room.record_look(look, "own-list", len(rows), {"criteria": question})
+        return [await self._access(index, at, leaf, self.room.bodies.open(body, blind)) for index, at, leaf, body, blind in rows]
+
+    def _tokens(self, subject: str) -> list[bytes]:
+        return [each.subject for each in self.keys.search_for(subject=subject) if each.subject is not None]
+
     async def _listed(self, row: ListedEntry, view: _View) -> ListedAccess:
         shown = await self._access(row.tree_index, row.at, row.leaf, self.room.bodies.open(row.body, row.blind), view)
         of = view.revealed.get(row.tree_index)
@@ -176,7 +196,9 @@ class AccessList:
             revealed = await self._access(of, None, leaf, self.room.bodies.open(body, blind), view)
         return ListedAccess(**shown.model_dump(), n=row.n, link=b64url(row.link), revealed=revealed)
 
-    async def _access(self, index: int, at: datetime | None, raw: bytes, body: OpenedBody | None, view: _View) -> Access:
+    async def _access(
+        self, index: int, at: datetime | None, raw: bytes, body: OpenedBody | None, view: _View | None = None
+    ) -> Access:
         leaf = parse_json(raw)
         seconds = leaf["at"] / 1000 if at is None else at.timestamp()
         case = None if body is None else body.members.get("case")
@@ -201,7 +223,7 @@ class AccessList:
             withheld=leaf.get("withheld") or {},
             hidden_until=None if until is None else rfc3339(until / 1000),
             entry=b64url(raw),
-            path=[b64url(each) for each in inclusion_proof(index, view.checkpoint.size, view.tiles)],
+            path=[] if view is None else view.path(index),
         )
 
 
@@ -217,6 +239,10 @@ class _View:
     behind: Mapping[int, tuple[bytes, bytes | None, bytes | None]]
     tiles: HeldTiles
     postponed: Sequence[tuple[str, int]]
+
+    def path(self, index: int) -> list[str]:
+        """The inclusion path of a place, base64url."""
+        return [b64url(each) for each in inclusion_proof(index, self.checkpoint.size, self.tiles)]
 
     @classmethod
     async def load(cls, connection: asyncpg.Connection, token: bytes, tokens: Sequence[bytes], request: AccessesRequest) -> _View:

@@ -22,6 +22,7 @@ from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
 from audit.titles import Titles
+from audit.tracker_api import router as tracker_router
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.keys import SigningKey
@@ -73,6 +74,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     app.include_router(accesses_router)
+    app.include_router(tracker_router)
     return app
 
 
@@ -81,6 +83,7 @@ def document_app() -> FastAPI:
     app = create_app(TITLE, description=DESCRIPTION)
     app.include_router(router)
     app.include_router(accesses_router)
+    app.include_router(tracker_router)
     return app
 
 

@@ -189,3 +189,43 @@ async def count_again(connection: asyncpg.Connection, token: bytes, size: int) -
         size,
     )
     return [record[0] for record in records]
+
+
+async def load_span(connection: asyncpg.Connection, tokens: Sequence[bytes]) -> tuple[datetime, datetime] | None:
+    """When the first and the last entry of these chains were written."""
+    record = await connection.fetchrow(
+        "SELECT min(e.at), max(e.at) FROM audit.subject_entry c JOIN audit.sequenced s USING (tree_index)"
+        " JOIN audit.entry e USING (serial) WHERE c.token = ANY ($1)",
+        list(tokens),
+    )
+    return None if record is None or record[0] is None else (record[0], record[1])
+
+
+async def load_releases(
+    connection: asyncpg.Connection,
+    tokens: Sequence[bytes],
+    since: datetime | None,
+    until: datetime | None,
+    offset: int,
+    limit: int,
+) -> list[tuple[int, datetime, bytes, bytes | None, bytes | None]]:
+    """Place, time, leaf, body and blind of the releases in these chains, revealed ones included, newest first."""
+    records = await connection.fetch(
+        """
+        SELECT s.tree_index, e.at, e.leaf, b.body, b.blind
+        FROM (SELECT tree_index FROM audit.subject_entry WHERE token = ANY ($1)
+              UNION ALL
+              SELECT h.tree_index FROM audit.hidden_entry h JOIN audit.revealed r USING (tree_index) WHERE h.token = ANY ($1)
+             ) AS c
+        JOIN audit.sequenced s USING (tree_index) JOIN audit.entry e USING (serial)
+        LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
+        WHERE e.kind = 'release' AND ($2::timestamptz IS NULL OR e.at >= $2) AND ($3::timestamptz IS NULL OR e.at < $3)
+        ORDER BY s.tree_index DESC OFFSET $4 LIMIT $5
+        """,
+        list(tokens),
+        since,
+        until,
+        offset,
+        limit,
+    )
+    return [(record[0], record[1], record[2], record[3], record[4]) for record in records]

@@ -52,6 +52,8 @@ _FENCED: Mapping[GroundKind, str] = {
     GroundKind.SUBSYSTEM: "member-suspended",
     GroundKind.GATEWAY: "member-suspended",
 }
+_DAY_MS = 86_400_000
+
 _OTHERWISE: Mapping[Answer, str] = {
     Answer.LAPSED: "lapsed",
     Answer.STALE: "registry-stale",
@@ -160,6 +162,7 @@ class Scribe:
             consent=account.consent,
             req=account.req,
             body_commit=commitment,
+            hidden_until_ms=at_ms + permit.right.hidden_days * _DAY_MS if permit.right.hidden_days else None,
         )
         return ReleaseRow(
             grounds=self._grounds(account, permit, record, not_after_ms),

@@ -228,6 +228,8 @@ class AccessRight:
     valid_from: int
     valid_until: int
     application: str
+    hidden_days: int = 0
+    """For how long each release is hidden from the person it is about; 0: it is not."""
 
     @property
     def by_consent(self) -> bool:

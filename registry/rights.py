@@ -54,6 +54,8 @@ DOCUMENT_MEMBERS = frozenset(
     )
 )
 _CONDITIONS = frozenset(("hours", "officer_required", "case_required", "subjects_a_day", "requests_a_day", "events"))
+_HIDES = "hidden_days"
+MAX_HIDDEN_DAYS = 1096
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ARTICLE = re.compile(r"第[一二三四五六七八九十百〇零0-9]+条|[Aa]rt(?:icle|\.) ?[0-9]+")
@@ -104,8 +106,8 @@ def _read(value: object) -> tuple[AccessRight, bytes]:
     ):
         raise ValueError(f"its members are exactly {', '.join(sorted(DOCUMENT_MEMBERS))}, with v {RIGHT_VERSION}")
     conditions = value["conditions"]
-    if not isinstance(conditions, dict) or set(conditions) != _CONDITIONS:
-        raise ValueError(f"conditions are exactly {', '.join(sorted(_CONDITIONS))}")
+    if not isinstance(conditions, dict) or set(conditions) - {_HIDES} != _CONDITIONS:
+        raise ValueError(f"conditions are exactly {', '.join(sorted(_CONDITIONS))}, and {_HIDES} if it hides what it releases")
     document = canonical(value)
     right = AccessRight(
         id=right_id(document),
@@ -124,6 +126,7 @@ def _read(value: object) -> tuple[AccessRight, bytes]:
         valid_from=_instant(value["valid_from"]),
         valid_until=_instant(value["valid_until"]),
         application=_line(value["application"], 1, MAX_APPLICATION),
+        hidden_days=_hidden_days(conditions[_HIDES]) if _HIDES in conditions else 0,
     )
     return right, document
 
@@ -201,6 +204,13 @@ def _count(value: object) -> int:
     return value
 
 
+def _hidden_days(value: object) -> int:
+    """A document that hides nothing says nothing of it."""
+    if type(value) is not int or not 1 <= value <= MAX_HIDDEN_DAYS:
+        raise ValueError(f"hidden_days is 1 to {MAX_HIDDEN_DAYS}")
+    return value
+
+
 def _truth(value: object) -> bool:
     if type(value) is not bool:
         raise ValueError("officer_required and case_required are true or false")
@@ -228,6 +238,7 @@ def find_faults(document: Mapping[str, Any], right: AccessRight, around: Surroun
         *_item_faults(right, service, around.not_shared),
         *_fact_faults(document["facts"], service),
         *_event_faults(right, service),
+        *_hiding_faults(right),
         *_date_faults(right, around.now),
     )
 
@@ -299,6 +310,11 @@ def _fact_faults(facts: Mapping[str, Any], service: ServiceEntry) -> list[str]:
 
 def _event_faults(right: AccessRight, service: ServiceEntry) -> list[str]:
     return ["the service has no events"] if right.events is not EventForm.NONE and not service.events else []
+
+
+def _hiding_faults(right: AccessRight) -> list[str]:
+    """Whoever consented knows; so only what a statute allows can be hidden from the person for a time."""
+    return ["a right by consent hides nothing"] if right.by_consent and right.hidden_days else []
 
 
 def _date_faults(right: AccessRight, now: float) -> list[str]:

@@ -46,6 +46,8 @@ def _conditions(asked: AccessRight, offered: AccessRight) -> Iterator[str]:
     for name in ("subjects_a_day", "requests_a_day"):
         if getattr(offered, name) > getattr(asked, name):
             yield f"{name} is higher"
+    if offered.hidden_days > asked.hidden_days:
+        yield "it hides what it releases for longer"
     if _EVENT_RANK[offered.events] > _EVENT_RANK[asked.events]:
         yield "events are fuller"
     if offered.valid_from < asked.valid_from or offered.valid_until > asked.valid_until:

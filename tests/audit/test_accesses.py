@@ -415,3 +415,51 @@ def test_a_statement_is_signed_by_both_or_is_none() -> None:
         open_statement(note, VerifierKey.of(HEADS.name, SigningKey.generate("Ed25519")))
     with pytest.raises(NoteError):
         open_statement(note, HEADS, HEADS)
+
+
+# --- As Estonia's tracker asks ----------------------------------------------------------------------------------------------
+
+
+async def tracked(side: ReadingSide, path: str, person: str = ALICE, *, form: Any = None, **headers: str) -> httpx2.Response:
+    sent = {"authorization": f"Bearer {side.token('citizen', subject=person)}", **headers}
+    if form is not None:
+        return await side.http.post(f"{AUDIT_URL}/v2/{path}", json=form, headers=sent)
+    return await side.http.get(f"{AUDIT_URL}/v2/{path}", headers=sent)
+
+
+async def test_the_tracker_finds_the_same_releases_newest_first(scene: Scene, side: ReadingSide) -> None:
+    await scene.release(ALICE)
+    await scene.deny()
+    await scene.release(ALICE, consumer=BANK)
+    await scene.release(BOB)
+    await scene.number()
+    assert (await tracked(side, "heartbeat")).json() == {"status": "OK"}
+    usages = (await tracked(side, "findUsage", **{"X-Road-UserId": f"CN{ALICE}"})).json()
+    assert [usage["receiverSystem"] for usage in usages] == [BANK, CONSUMER]
+    assert set(usages[0]) == {"logtime", "action", "receiverCode", "receiverName", "receiverSystem"}
+    assert (usages[0]["action"], usages[0]["receiverCode"]) == ("real-estate-transfer", BANK.rpartition("/")[0])
+    assert len((await tracked(side, "findUsage?offset=1&limit=1")).json()) == 1
+    assert (await tracked(side, "findUsage?periodEnd=2020-01-01")).json() == []
+    assert len((await tracked(side, "findUsage", form={"userCode": ALICE, "periodStart": "2020-01-01"})).json()) == 2
+    period = (await tracked(side, "usagePeriod")).json()
+    assert period["periodStart"] <= usages[1]["logtime"] <= usages[0]["logtime"] <= period["periodEnd"]
+    assert (await tracked(side, "usagePeriod", "440524188001010014")).json()["periodStart"] is not None
+    assert (await tracked(side, "usagePeriod", "11010519491231003X")).json() == {"periodStart": None, "periodEnd": None}
+
+
+async def test_the_tracker_names_nobody_in_a_url_and_nobody_else_at_all(side: ReadingSide) -> None:
+    assert (await tracked(side, f"findUsage?userCode={ALICE}")).status_code == 400
+    assert (await tracked(side, "findUsage", form={"userCode": BOB})).status_code == 403
+    assert (await tracked(side, "findUsage", **{"X-Road-UserId": BOB})).status_code == 403
+    for wrong in ("limit=1001", "limit=0", "offset=-1", "periodStart=yesterday", "subject=x"):
+        assert (await tracked(side, f"findUsage?{wrong}")).status_code == 400
+    assert (await side.http.get(f"{AUDIT_URL}/v2/findUsage")).status_code == 401
+
+
+async def test_a_hidden_release_reaches_the_tracker_on_its_day(scene: Scene, side: ReadingSide) -> None:
+    until = now_ms() + DAY_MS
+    await scene.release(ALICE, hidden_until_ms=until)
+    await scene.number()
+    assert (await tracked(side, "findUsage")).json() == []
+    await scene.number(ManualClock(until / 1000))
+    assert len((await tracked(side, "findUsage")).json()) == 1

@@ -102,12 +102,12 @@ def right_document(**changed: Any) -> dict[str, Any]:
         "legal_basis": "某条例第三条",
         "items": {"months": "masked"},
         "facts": {"contributed_months_at_least": {"n": [12, 24]}, "is_insured": {}},
-        "conditions": conditions | {name: value for name, value in changed.items() if name in conditions},
+        "conditions": conditions | {name: value for name, value in changed.items() if name in {*conditions, "hidden_days"}},
         "valid_from": "2026-01-01T00:00:00Z",
         "valid_until": "2031-01-01T00:00:00Z",
         "application": "YA-2026-0001",
     }
-    return value | {name: value for name, value in changed.items() if name not in conditions}
+    return value | {name: value for name, value in changed.items() if name not in {*conditions, "hidden_days"}}
 
 
 def surroundings(**changed: Any) -> Surroundings:

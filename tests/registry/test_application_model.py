@@ -135,6 +135,7 @@ WIDENED: dict[str, dict[str, Any]] = {
     "subjects_a_day is higher": {"subjects_a_day": 101},
     "requests_a_day is higher": {"requests_a_day": 1001},
     "events are fuller": {"events": "thin"},
+    "it hides what it releases for longer": {"hidden_days": 30},
     "the time of validity is longer": {"valid_until": "2031-01-01T00:00:01Z"},
 }
 

@@ -252,3 +252,13 @@ def test_a_signature_without_its_payload_is_put_together_again() -> None:
     for broken in ("", "a.b.c", "a..b.c", "a"):
         with pytest.raises(Problem, match="signature-invalid"):
             attach(broken, b"{}")
+
+
+def test_a_right_may_hide_what_it_releases_for_some_days_and_only_by_a_statute() -> None:
+    assert parse_right(right_document())[0].hidden_days == 0
+    assert parse_right(right_document(hidden_days=30))[0].hidden_days == 30
+    assert faults(hidden_days=30) == ()
+    assert faults(hidden_days=30, legal_basis="consent") == ("a right by consent hides nothing",)
+    for wrong in (0, -1, 1097, True, "30", None, 1.5):
+        with pytest.raises(Problem, match="malformed-request"):
+            parse_right(right_document(hidden_days=wrong))
