@@ -21,6 +21,7 @@ from audit.recount import Recounter
 from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
+from audit.statistics_api import router as statistics_router
 from audit.titles import Titles
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
@@ -73,6 +74,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     app.include_router(accesses_router)
+    app.include_router(statistics_router)
     return app
 
 
@@ -81,6 +83,7 @@ def document_app() -> FastAPI:
     app = create_app(TITLE, description=DESCRIPTION)
     app.include_router(router)
     app.include_router(accesses_router)
+    app.include_router(statistics_router)
     return app
 
 

@@ -28,7 +28,7 @@ from exchange.identifiers import parse_enterprise_id, parse_member_id, parse_per
 from exchange.jws import sign_compact
 from exchange.keys import SigningKey, write_secret
 from exchange.problem import Problem
-from exchange.tokens import ACCESS_TOKEN_TYPE, Role
+from exchange.tokens import ACCESS_TOKEN_TYPE, SEPARATED, Role
 from exchange.web import problem_responses
 
 TOKEN_SECONDS = 900
@@ -38,7 +38,6 @@ TRY_SECONDS = 60
 MAX_NAMES_WATCHED = 10_000
 MAX_FORM_BYTES = 2048
 MIN_PASSWORD = 12
-_SEPARATED = frozenset({Role.OPERATOR, Role.SECURITY, Role.AUDITOR})
 _MEMBER_ROLES = frozenset({Role.OFFICER, Role.INTEGRATOR})
 
 
@@ -102,7 +101,7 @@ def load_accounts(path: Path) -> dict[str, Account]:
 
 def _parse_account(row: _Account) -> Account:
     roles = tuple(Role(role) for role in row.roles)
-    if len(_SEPARATED.intersection(roles)) > 1:
+    if len(SEPARATED.intersection(roles)) > 1:
         raise ValueError(f"{row.account}: operator, security administrator and auditor are separate people")
     try:
         member = None if row.member is None else str(parse_member_id(row.member))
