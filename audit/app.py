@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from audit.accesses import AccessList, Speaking
 from audit.accesses_api import router as accesses_router
+from audit.anomaly_rules import load_rules
 from audit.api import router
 from audit.api_config import ApiSettings
 from audit.append import EntryDesk
@@ -71,6 +72,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
+    app.state.rules = load_rules(settings.anomaly_rules_file)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     app.include_router(accesses_router)

@@ -10,6 +10,7 @@ import httpx2
 from pydantic import BaseModel
 
 from audit.affected import AffectedPage, AffectedRequest
+from audit.anomalies import Anomalies, AnomalyRequest
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
 from audit.tiles import ENTRIES, TileName
@@ -39,6 +40,10 @@ class AuditClient:
     async def statistics(self, request: StatisticsRequest) -> Statistics:
         """Entries counted."""
         return Statistics.model_validate_json(await self._post("/statistics", request))
+
+    async def anomalies(self, request: AnomalyRequest) -> Anomalies:
+        """What the rules find unusual."""
+        return Anomalies.model_validate_json(await self._post("/anomalies", request))
 
     async def unused_rights(self, request: UnusedRightsRequest) -> UnusedRights:
         """Which of the rights handed in nobody used."""

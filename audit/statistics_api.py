@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from audit.anomalies import Anomalies, AnomalyRequest, find_anomalies
+from audit.anomaly_rules import RuleBook
 from audit.api import AnyAuditor, Room
 from audit.search import Look
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest, count, find_unused
@@ -16,6 +18,15 @@ router = APIRouter(dependencies=[Depends(require_strict_json)])
 RESPONSES: Final = problem_responses(
     "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
 )
+
+
+def rule_book(request: Request) -> RuleBook:
+    """The rules that this process applies."""
+    book: RuleBook = request.app.state.rules
+    return book
+
+
+Rules = Annotated[RuleBook, Depends(rule_book)]
 
 
 @router.post("/statistics", summary="Count entries by up to three dimensions; the look is recorded first", responses=RESPONSES)
@@ -32,3 +43,16 @@ async def post_unused_rights(body: UnusedRightsRequest, person: AnyAuditor, room
     """The caller hands in the rights that stand; those outside an auditor's reach are passed over."""
     response.headers["cache-control"] = "no-store"
     return await find_unused(room, Look(person, body.reason, body.read_purpose), body)
+
+
+@router.post(
+    "/anomalies",
+    summary="What is unusual in a window by the rules, with reasons and serials; the look is recorded first",
+    responses=problem_responses(
+        "malformed-request", "unauthenticated", "forbidden", "not-found", "too-large", "overloaded", "audit-unavailable"
+    ),
+)
+async def post_anomalies(body: AnomalyRequest, person: AnyAuditor, room: Room, rules: Rules, response: Response) -> Anomalies:
+    """A hit is a question to be asked, not a finding of guilt."""
+    response.headers["cache-control"] = "no-store"
+    return await find_anomalies(room, Look(person, body.reason, body.read_purpose), rules, body)
