@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from audit.affected import AffectedPage, AffectedRequest
 from audit.anomalies import Anomalies, AnomalyRequest
+from audit.request_record import RecordRequest, RequestRecord
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
 from audit.tiles import ENTRIES, TileName
@@ -44,6 +45,10 @@ class AuditClient:
     async def anomalies(self, request: AnomalyRequest) -> Anomalies:
         """What the rules find unusual."""
         return Anomalies.model_validate_json(await self._post("/anomalies", request))
+
+    async def record(self, request: RecordRequest) -> RequestRecord:
+        """All that the log holds of one request."""
+        return RequestRecord.model_validate_json(await self._post("/records", request))
 
     async def unused_rights(self, request: UnusedRightsRequest) -> UnusedRights:
         """Which of the rights handed in nobody used."""

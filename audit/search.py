@@ -198,6 +198,10 @@ class ReadingRoom:
             await self._record(look, "bundles", 0, {"from": what}, self._keys.tokens(officer=look.reader.account))
             self._sittings[key] = now + SITTING
 
+    def rid(self, consumer: str, request_id: str) -> bytes:
+        """The digest under which the log knows a request id of a consumer (its subsystem)."""
+        return self._keys.rid(consumer, request_id)
+
     def connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A connection for reading, as `ReadingPool.connection` gives it."""
         return self._pool.connection()

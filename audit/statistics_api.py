@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from audit.anomalies import Anomalies, AnomalyRequest, find_anomalies
 from audit.anomaly_rules import RuleBook
-from audit.api import AnyAuditor, Room
+from audit.api import AnyAuditor, Log, Room
+from audit.request_record import RecordRequest, RequestRecord, load_record
 from audit.search import Look
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest, count, find_unused
 from exchange.web import problem_responses, require_strict_json
@@ -56,3 +57,16 @@ async def post_anomalies(body: AnomalyRequest, person: AnyAuditor, room: Room, r
     """A hit is a question to be asked, not a finding of guilt."""
     response.headers["cache-control"] = "no-store"
     return await find_anomalies(room, Look(person, body.reason, body.read_purpose), rules, body)
+
+
+@router.post(
+    "/records",
+    summary="All that the log holds of one request, with proofs; each entry opened is a recorded look",
+    responses=problem_responses(
+        "malformed-request", "unauthenticated", "forbidden", "not-found", "too-large", "overloaded", "audit-unavailable"
+    ),
+)
+async def post_record(body: RecordRequest, person: AnyAuditor, room: Room, log: Log, response: Response) -> RequestRecord:
+    """By consumer and request id, which never stand in a URL, or by the serial of one entry."""
+    response.headers["cache-control"] = "no-store"
+    return await load_record(room, log, Look(person, body.reason, body.read_purpose), body)

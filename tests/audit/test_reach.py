@@ -13,7 +13,7 @@ from audit.affected import AffectedRequest
 from audit.auditor_client import AuditClient
 from audit.model import GroundKind
 from audit.search import MAX_ROWS, Criteria, SearchRequest
-from audit.statistics import RightName, StatisticsRequest, UnusedRightsRequest
+from audit.statistics import Dimension, RightName, StatisticsRequest, UnusedRightsRequest
 from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.audit.scene import (
@@ -92,13 +92,14 @@ async def test_a_search_finds_what_the_member_takes_part_in(scene: Scene, side: 
 async def test_no_criterion_reaches_beyond(scene: Scene, side: ReadingSide) -> None:
     await some_entries(scene)
     auditor = auditor_of(side, BANK_MEMBER)
-    for criteria in (
+    beyond: tuple[dict[str, Any], ...] = (
         {"consumer": CONSUMER},
         {"service": TAX_SERVICE},
         {"subject": BOB},
         {"kind": "withdraw"},
         {"kind": "read"},
-    ):
+    )
+    for criteria in beyond:
         page = await auditor.search(SearchRequest(**{"reason": REASON, **criteria}))
         assert page.entries == [], criteria
     found = await auditor.search(SearchRequest(reason=REASON, subject=ALICE, officer=OFFICER))
@@ -120,9 +121,11 @@ async def test_statistics_count_no_more_than_a_search_finds(scene: Scene, side: 
     await some_entries(scene)
     auditor = auditor_of(side, BANK_MEMBER)
     for by in ("consumer", "officer", "kind"):
-        statistics = await auditor.statistics(StatisticsRequest(**window(), by=[by]))
+        statistics = await auditor.statistics(StatisticsRequest(**window(), by=[Dimension(by)]))
         assert (statistics.entries, sum(row.entries for row in statistics.rows)) == (2, 2)
-    counted = await auditor.statistics(StatisticsRequest(**window(), by=["officer"], criteria=Criteria(consumer=CONSUMER)))
+    counted = await auditor.statistics(
+        StatisticsRequest(**window(), by=[Dimension.OFFICER], criteria=Criteria(consumer=CONSUMER))
+    )
     assert (counted.rows, counted.entries) == ([], 0)
 
 

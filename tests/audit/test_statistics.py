@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from audit.auditor_client import AuditClient
+from audit.model import EntryKind
 from audit.search import Criteria
 from audit.statistics import RightName, Statistics, StatisticsRequest, UnusedRightsRequest
 from deploy.postgres.roles import Database
@@ -77,11 +78,11 @@ async def test_entries_are_counted_by_each_dimension_and_by_several(scene: Scene
     by_consumer = await auditor.statistics(asked("consumer"))
     assert counted(by_consumer) == {(CONSUMER,): 4, (BANK,): 2}
     assert (by_consumer.entries, by_consumer.released, by_consumer.refused, by_consumer.withdrawn_consent) == (6, 3, 3, 2)
-    assert counted(await auditor.statistics(asked("service", criteria=Criteria(kind="release")))) == {
+    assert counted(await auditor.statistics(asked("service", criteria=Criteria(kind=EntryKind.RELEASE)))) == {
         (SERVICE,): 2,
         (TAX_SERVICE,): 1,
     }
-    by_code = await auditor.statistics(asked("code", "consumer", criteria=Criteria(kind="deny")))
+    by_code = await auditor.statistics(asked("code", "consumer", criteria=Criteria(kind=EntryKind.DENY)))
     assert counted(by_code) == {
         ("consent-withdrawn", CONSUMER): 1,
         ("consent-withdrawn", BANK): 1,
@@ -97,18 +98,18 @@ async def test_criteria_narrow_what_is_counted(scene: Scene, auditor: AuditClien
 
 async def test_an_officer_is_a_token_and_is_named_where_the_body_opens(scene: Scene, auditor: AuditClient) -> None:
     await some_entries(scene)
-    statistics = await auditor.statistics(asked("officer", criteria=Criteria(kind="release")))
+    statistics = await auditor.statistics(asked("officer", criteria=Criteria(kind=EntryKind.RELEASE)))
     assert {row.officer: row.entries for row in statistics.rows} == {"张三": 2, "李四": 1}
     assert all(row.keys[0] is not None and row.officer not in row.keys[0] for row in statistics.rows if row.officer)
     await scene.as_owner("DELETE FROM audit.body")
-    assert counted(await auditor.statistics(asked("officer", criteria=Criteria(kind="release")))) == {}
+    assert counted(await auditor.statistics(asked("officer", criteria=Criteria(kind=EntryKind.RELEASE)))) == {}
 
 
 async def test_an_officer_whose_body_nobody_can_open_stays_a_token(scene: Scene, auditor: AuditClient) -> None:
     await scene.release(officer="张三")
     # As it is once the key of the month is destroyed.
     await scene.as_owner("UPDATE audit.body SET body = '\\x010001'::bytea || body WHERE officer_token IS NOT NULL")
-    [row] = (await auditor.statistics(asked("officer", criteria=Criteria(kind="release")))).rows
+    [row] = (await auditor.statistics(asked("officer", criteria=Criteria(kind=EntryKind.RELEASE)))).rows
     assert (row.officer, row.entries) == (None, 1)
     assert row.keys[0] is not None
 
@@ -122,7 +123,7 @@ async def test_days_and_hours_are_those_of_the_stated_zone(scene: Scene, auditor
     times = [midnight - HOUR / 2, midnight + HOUR / 2]
     for at in times:
         await scene.deny(at_ms=round(at.timestamp() * 1000))
-    around = {"since": midnight - 2 * HOUR, "until": midnight + 2 * HOUR, "zone": zone, "criteria": Criteria(kind="deny")}
+    around = {"since": midnight - 2 * HOUR, "until": midnight + 2 * HOUR, "zone": zone, "criteria": Criteria(kind=EntryKind.DENY)}
     local = [at.astimezone(ZoneInfo(zone)) for at in times]
     days = await auditor.statistics(asked("day", **around))
     assert sorted({row.keys[0] for row in days.rows if row.keys[0]}) == sorted({at.strftime("%Y-%m-%d") for at in local})
@@ -139,14 +140,21 @@ def test_china_s_time_is_meant_unless_another_is_stated_and_only_real_zones_are_
 
 def test_windows_and_dimensions_have_limits() -> None:
     wide = {"since": datetime(2026, 1, 1, tzinfo=UTC), "until": datetime(2027, 12, 1, tzinfo=UTC)}
-    for more in (wide, {"by": ["day", "day"]}, {"by": []}, {"by": ["day", "kind", "code", "hour"]}, {"limit": 1001}):
+    bad: list[dict[str, Any]] = [
+        wide,
+        {"by": ["day", "day"]},
+        {"by": []},
+        {"by": ["day", "kind", "code", "hour"]},
+        {"limit": 1001},
+    ]
+    for more in bad:
         with pytest.raises(ValidationError):
             StatisticsRequest(**{**window(), "by": ["day"], **more})
 
 
 async def test_only_the_largest_groups_come_and_it_says_so(scene: Scene, auditor: AuditClient) -> None:
     await some_entries(scene)
-    denials = Criteria(kind="deny")
+    denials = Criteria(kind=EntryKind.DENY)
     statistics = await auditor.statistics(asked("consumer", limit=1, criteria=denials))
     assert counted(statistics) == {(CONSUMER,): 2}
     assert not statistics.complete
@@ -162,7 +170,7 @@ async def test_counting_is_a_look_and_stands_in_the_log(scene: Scene, auditor: A
     entry = await auditor.entry(statistics.read, REASON)
     assert (entry.leaf["scope"], entry.body["question"]["reason"]) == ("statistics", REASON)  # type: ignore[index]
     # Who was asked about finds the look.
-    looks = await auditor.statistics(asked("kind", criteria=Criteria(subject=BOB, kind="read")))
+    looks = await auditor.statistics(asked("kind", criteria=Criteria(subject=BOB, kind=EntryKind.READ)))
     assert looks.entries >= 1
 
 
