@@ -94,8 +94,14 @@ _CRITERIA: Final = """
     AND ($6::text IS NULL OR e.purpose = $6)
     AND ($7::text IS NULL OR e.kind = $7)
     AND ($8::text IS NULL OR e.code = $8)
-    AND ($9::bigint IS NULL OR e.serial < $9)
 """
+# Where the page before ended. Within a window entries are in the order of their time, by an index that jumps to the window's
+# end: in the order of the serials everything that is newer than the window would be walked.
+_BY_SERIAL: Final = ("($9::bigint IS NULL OR e.serial < $9)", "e.serial DESC")
+_BY_TIME: Final = (
+    "($9::bigint IS NULL OR (e.at, e.serial) < ((SELECT c.at FROM audit.entry c WHERE c.serial = $9), $9))",
+    "e.at DESC, e.serial DESC",
+)
 # The one place that keeps an auditor of a member or an instance to its entries; whatever reads for auditors goes through it.
 _WITHIN: Final = """
     ({0}::text IS NULL
@@ -172,12 +178,12 @@ def ask(sought: Sought, *, with_bodies: bool = False) -> Asked:
     ]
     tokens = [sought.subjects, sought.officers, sought.cases]
     asked = Asked("", values)
-    reach = within_reach(asked.parameter(sought.within))
+    fits = f"{_CRITERIA} AND {_order(sought)[0]} AND {within_reach(asked.parameter(sought.within))}"
     if tokens == [None, None, None] and not with_bodies:
-        return Asked(f"FROM audit.entry e WHERE {_CRITERIA} AND {reach}", values)
+        return Asked(f"FROM audit.entry e WHERE {fits}", values)
     values += tokens
     joined = "FROM audit.body b JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at"
-    return Asked(f"{joined} WHERE {_TOKENS} AND {_CRITERIA} AND {reach}", values)
+    return Asked(f"{joined} WHERE {_TOKENS} AND {fits}", values)
 
 
 def page_query(sought: Sought) -> tuple[str, list[Any]]:
@@ -185,9 +191,15 @@ def page_query(sought: Sought) -> tuple[str, list[Any]]:
     asked = ask(sought)
     limit = asked.parameter(sought.limit)
     # The places are looked up for the page only.
-    inner = f"SELECT e.serial, e.at, e.kind, e.leaf {asked.source} ORDER BY e.serial DESC LIMIT {limit}"
-    outer = "SELECT f.serial, s.tree_index, f.at, f.kind, f.leaf FROM ({}) f {} ORDER BY f.serial DESC"
-    return outer.format(inner, "LEFT JOIN audit.sequenced s ON s.serial = f.serial"), asked.values
+    order = _order(sought)[1]
+    inner = f"SELECT e.serial, e.at, e.kind, e.leaf {asked.source} ORDER BY {order} LIMIT {limit}"
+    outer = "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf FROM ({}) e {} ORDER BY {}"
+    return outer.format(inner, "LEFT JOIN audit.sequenced s ON s.serial = e.serial", order), asked.values
+
+
+def _order(sought: Sought) -> tuple[str, str]:
+    """How a page is continued, and in which order entries come: by time within a window, else by serial."""
+    return _BY_SERIAL if sought.since is None and sought.until is None else _BY_TIME
 
 
 @dataclass(frozen=True, slots=True)
