@@ -19,6 +19,8 @@ from audit.epoch import EpochKeys
 from audit.heads import heads_name
 from audit.published_log import PublishedLog
 from audit.recount import Recounter
+from audit.saved_queries import QueryDrawer
+from audit.saved_queries_api import router as saved_queries_router
 from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
@@ -72,11 +74,13 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
+    app.state.drawer = QueryDrawer(pool, Sealer(body_keys.public()), BodyReader(body_keys), clock)
     app.state.rules = load_rules(settings.anomaly_rules_file)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     app.include_router(accesses_router)
     app.include_router(statistics_router)
+    app.include_router(saved_queries_router)
     return app
 
 
@@ -86,6 +90,7 @@ def document_app() -> FastAPI:
     app.include_router(router)
     app.include_router(accesses_router)
     app.include_router(statistics_router)
+    app.include_router(saved_queries_router)
     return app
 
 

@@ -12,7 +12,22 @@ from audit.search_store import Sought
 
 DAYS: Final = 60
 CHUNK: Final = 250_000
-NOTHING: Final = Sought(*[None] * 12, limit=51, within=None)
+NOTHING: Final = Sought(
+    since=None,
+    until=None,
+    consumer=None,
+    provider=None,
+    service=None,
+    purpose=None,
+    kind=None,
+    code=None,
+    subjects=None,
+    officers=None,
+    cases=None,
+    before=None,
+    limit=51,
+    within=None,
+)
 _PARTITIONS: Final = f"SELECT audit.make_body_partitions((now() - interval '{DAYS + 31} days')::date, 6)"
 # Spread by multiplying with primes, so that neighbours have little in common, as in life. Members ask unequally much: the
 # square of a fraction makes a few of them large.
