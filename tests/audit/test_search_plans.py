@@ -57,4 +57,3 @@ async def test_no_search_reads_a_whole_table(owner: asyncpg.Connection) -> None:
         query = _QUERY.format(_NARROWED[kind], within_reach("$6"))
         assert await whole_tables(owner, query, *window, ground, None, 501, None) == [], kind
     assert await whole_tables(owner, _ENTRY.format(within_reach("$2")), ENTRIES // 2, None) == []
-
