@@ -221,7 +221,7 @@ async def test_rules_keep_to_an_auditor_s_reach(scene: Scene, side: ReadingSide)
     assert [hit.officer for hit in (await auditor.anomalies(request())).hits] == ["李四"]
 
 
-@pytest.mark.invariant("I-28")
+@pytest.mark.invariant("I-18")
 async def test_looking_for_anomalies_is_a_look_and_only_auditors_may(
     scene: Scene, side: ReadingSide, auditor: AuditClient
 ) -> None:

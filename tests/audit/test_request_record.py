@@ -169,7 +169,7 @@ async def test_what_is_no_request_has_no_record(scene: Scene, auditor: AuditClie
         await recorded(auditor, await scene.withdraw("consent-1"))
 
 
-@pytest.mark.invariant("I-28")
+@pytest.mark.invariant("I-18")
 async def test_looking_up_a_record_is_recorded_even_when_there_is_none(
     scene: Scene, side: ReadingSide, auditor: AuditClient
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_three_are_those_of_the_rules() -> None:
     assert frozenset({Role.OPERATOR, Role.SECURITY, Role.AUDITOR}) == SEPARATED
 
 
+@pytest.mark.invariant("I-18")
 async def test_what_is_for_auditors_is_for_no_other_administrator(side: ReadingSide) -> None:
     called = for_auditors()
     assert {"/search", "/statistics", "/anomalies", "/records", "/saved-queries"} <= {path for _, path in called}
@@ -82,6 +83,7 @@ async def test_no_other_log_in_of_the_database_reads_what_auditors_keep_or_whole
             await connection.execute("SELECT sealed FROM audit.saved_query LIMIT 1")
 
 
+@pytest.mark.invariant("I-18")
 async def test_the_auditor_s_log_in_changes_nothing_of_the_log_and_administers_nothing(scene: Scene) -> None:
     serial = await scene.release()
     forbidden = [f"DELETE FROM audit.{table}" for table in LOG_TABLES]
@@ -106,6 +108,7 @@ async def test_the_auditor_s_log_in_changes_nothing_of_the_log_and_administers_n
     assert kinds == 1
 
 
+@pytest.mark.invariant("I-18")
 async def test_the_system_administrator_s_log_in_sees_how_the_server_fares_and_no_table(scene: Scene) -> None:
     await scene.release()
     async with connected(scene.database, "yitong_operator") as connection:
