@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import tempfile
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +26,7 @@ from audit.statistics_store import count_by
 from deploy.postgres.roles import Database, prepare_database
 from deploy.servers import Postgres
 from exchange.migrate import migrate
+from exchange.problem import Problem
 from tests.benchmarks.figures import quantile
 from tests.support.filled_log import NOTHING, FilledLog, fill_log
 from tests.support.searches import LARGE, searches
@@ -32,13 +34,19 @@ from tests.support.searches import LARGE, searches
 USUAL, FULL = 200_000, 10_000_000
 
 
-async def _timed(pool: ReadingPool, sought: Sought, rounds: int) -> list[float]:
-    seconds = []
+async def _timed(pool: ReadingPool, name: str, sought: Sought, rounds: int) -> list[float]:
+    """Seconds of each round; infinite, and not tried again, where the server gave up."""
+    seconds: list[float] = []
     for _ in range(rounds):
         began = perf_counter()
-        async with pool.connection() as connection:
-            await search_store.search(connection, sought)
+        try:
+            async with pool.connection() as connection:
+                await search_store.search(connection, sought)
+        except Problem as problem:
+            print(f"{name}: {problem.code}", flush=True)
+            return [*seconds, math.inf]
         seconds.append(perf_counter() - began)
+    print(f"{name}: slowest {max(seconds) * 1000:.1f} ms", flush=True)
     return seconds
 
 
@@ -55,16 +63,26 @@ async def _counted(pool: ReadingPool, log: FilledLog, rounds: int) -> dict[str, 
     for name, (sought, keys) in asked.items():
         for _ in range(max(3, rounds // 4)):
             began = perf_counter()
-            async with pool.connection() as connection:
-                await count_by(connection, sought, keys, "Asia/Shanghai", 200)
+            try:
+                async with pool.connection() as connection:
+                    await count_by(connection, sought, keys, "Asia/Shanghai", 200)
+            except Problem as problem:
+                print(f"{name}: {problem.code}", flush=True)
+                spent.setdefault(name, []).append(math.inf)
+                break
             spent.setdefault(name, []).append(perf_counter() - began)
     return spent
 
 
 async def _plan(pool: ReadingPool, sought: Sought) -> str:
     query, values = page_query(sought)
-    async with pool.connection() as connection:
-        rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {query}", *values)
+    try:
+        async with pool.connection() as connection:
+            rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {query}", *values)
+    except Problem:
+        # Given up when it is done: then how it would be done.
+        async with pool.connection() as connection:
+            rows = await connection.fetch(f"EXPLAIN {query}", *values)
     return "\n".join(row[0] for row in rows)
 
 
@@ -81,7 +99,7 @@ async def measure(database: Database, entries: int, rounds: int, *, plans: bool)
     pool = ReadingPool(database.url("yitong_auditor"))
     await pool.open()
     try:
-        spent = {name: await _timed(pool, sought, rounds) for name, sought in searches(log).items()}
+        spent = {name: await _timed(pool, name, sought, rounds) for name, sought in searches(log).items()}
         if plans:
             for name, sought in searches(log).items():
                 print(f"--- {name}\n{await _plan(pool, sought)}", flush=True)
