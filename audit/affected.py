@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, model_
 from audit.bodies import OpenedBody
 from audit.model import GroundKind
 from audit.search import Look, ReadingRoom, ReadPurpose, Reason, Serial
+from audit.search_store import within_reach
 from exchange.canonical import parse_json
 from exchange.clock import rfc3339
 
@@ -107,6 +108,7 @@ _QUERY: Final = """
     SELECT e.serial, e.at, e.leaf, b.body, b.blind
     FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
     WHERE e.kind = 'release' AND e.at >= $1 AND e.at < $2 AND ($4::bigint IS NULL OR e.serial < $4) AND {}
+    AND {}
     ORDER BY e.serial DESC LIMIT $5
 """
 
@@ -115,7 +117,7 @@ async def find_affected(room: ReadingRoom, look: Look, request: AffectedRequest)
     """One page, recorded before it is handed out. Raises Problem as `ReadingRoom.search` does."""
     name = request.ground.rpartition("@")[0] if request.kind is GroundKind.SERVICE_VERSION and "@" in request.ground else None
     async with room.connection() as connection:
-        rows = await _load(connection, request, name or request.ground)
+        rows = await _load(connection, request, name or request.ground, look.reach.within)
     page, more = rows[: request.limit], len(rows) > request.limit
     tallies: dict[str | None, _Tally] = {}
     count = 0
@@ -130,9 +132,9 @@ async def find_affected(room: ReadingRoom, look: Look, request: AffectedRequest)
     return AffectedPage(subjects=subjects, releases=count, next=page[-1][0] if more else None, read=read)
 
 
-async def _load(connection: asyncpg.Connection, request: AffectedRequest, name: str) -> list[Any]:
-    query = _QUERY.format(_NARROWED.get(request.kind, _BY_LEAF))
-    return list(await connection.fetch(query, request.since, request.until, name, request.before, request.limit + 1))
+async def _load(connection: asyncpg.Connection, request: AffectedRequest, name: str, within: str | None) -> list[Any]:
+    query = _QUERY.format(_NARROWED.get(request.kind, _BY_LEAF), within_reach("$6"))
+    return list(await connection.fetch(query, request.since, request.until, name, request.before, request.limit + 1, within))
 
 
 def _grounds(kind: GroundKind, leaf: Mapping[str, Any]) -> Iterable[str]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from audit.affected import AffectedPage, AffectedRequest, find_affected
 from audit.model import MAX_LEAF_BYTES
 from audit.published_log import PublishedLog
+from audit.reach import Reach
 from audit.search import Look, OpenedEntry, ReadingRoom, ReadPurpose, SearchPage, SearchRequest
 from audit.tiles import ENTRIES, TileError, TileName, parse_tile_path
 from exchange.canonical import b64url_decode
@@ -37,7 +38,18 @@ _BYTES: Final = "application/octet-stream"
 router = APIRouter(dependencies=[Depends(require_strict_json)])
 
 require_auditor = require_role(Role.AUDITOR)
-Auditor = Annotated[Person, Depends(require_auditor)]
+AnyAuditor = Annotated[Person, Depends(require_auditor)]
+"""An auditor, of one member perhaps: only for what keeps to the auditor's reach (`search_store.within_reach`)."""
+
+
+async def require_whole_reach(person: AnyAuditor) -> Person:
+    """FastAPI dependency: an auditor of the whole log. Raises `forbidden` for one of a member or an instance."""
+    if Reach.of(person).within is not None:
+        raise Problem("forbidden", "this is for auditors of the whole log")
+    return person
+
+
+Auditor = Annotated[Person, Depends(require_whole_reach)]
 
 
 class ProofRequest(BaseModel):
@@ -148,7 +160,7 @@ async def post_proof(body: ProofRequest, log: Log) -> Response:
         "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
     ),
 )
-async def post_search(body: SearchRequest, person: Auditor, room: Room, response: Response) -> SearchPage:
+async def post_search(body: SearchRequest, person: AnyAuditor, room: Room, response: Response) -> SearchPage:
     """The criteria stand in the body, because a subject never stands in a URL. Newest first; `before` is the `next` of a page."""
     response.headers["cache-control"] = "no-store"
     return await room.search(Look(person, body.reason, body.read_purpose), body)
@@ -161,7 +173,7 @@ async def post_search(body: SearchRequest, person: Auditor, room: Room, response
         "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
     ),
 )
-async def post_affected(body: AffectedRequest, person: Auditor, room: Room, response: Response) -> AffectedPage:
+async def post_affected(body: AffectedRequest, person: AnyAuditor, room: Room, response: Response) -> AffectedPage:
     """For whoever follows an incident: by subject, how often and what. Newest first; `before` is the `next` of a page."""
     response.headers["cache-control"] = "no-store"
     return await find_affected(room, Look(person, body.reason, body.read_purpose), body)
@@ -175,7 +187,7 @@ async def post_affected(body: AffectedRequest, person: Auditor, room: Room, resp
     ),
 )
 async def get_entry(
-    serial: Annotated[int, Path(ge=1, le=2**53 - 1)], person: Auditor, reason: StatedReason, room: Room, response: Response
+    serial: Annotated[int, Path(ge=1, le=2**53 - 1)], person: AnyAuditor, reason: StatedReason, room: Room, response: Response
 ) -> OpenedEntry:
     """`Exchange-Reason` says why; a look at an entry that does not exist is recorded too."""
     response.headers["cache-control"] = "no-store"

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from audit.anomaly_rules import DEFAULT_RULES
+
 
 class ApiSettings(BaseSettings):
     """What the audit's HTTP process must be told; secrets are paths of files."""
@@ -33,6 +35,8 @@ class ApiSettings(BaseSettings):
     """The epoch keys, as `EpochKeys.save` writes them: those of every epoch whose bodies are still kept."""
     body_keys_file: Path
     """The keys with which bodies are opened, as `BodyKeys.save` writes them; their public halves seal this process' own."""
+    anomaly_rules_file: Path = DEFAULT_RULES
+    """YAML: what counts as unusual, as `anomaly_rules.load_rules` reads it."""
     log_origin: str = "yitong.CN-YA/audit"
     """Name of the log, as in its checkpoints."""
     heads_key_file: Path

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from audit.accesses import AccessList, Speaking
 from audit.accesses_api import router as accesses_router
+from audit.anomaly_rules import load_rules
 from audit.api import router
 from audit.api_config import ApiSettings
 from audit.append import EntryDesk
@@ -18,9 +19,12 @@ from audit.epoch import EpochKeys
 from audit.heads import heads_name
 from audit.published_log import PublishedLog
 from audit.recount import Recounter
+from audit.saved_queries import QueryDrawer
+from audit.saved_queries_api import router as saved_queries_router
 from audit.sealing import BodyKeys, Sealer
 from audit.search import ReadingRoom
 from audit.search_store import ReadingPool
+from audit.statistics_api import router as statistics_router
 from audit.titles import Titles
 from audit.tracker_api import router as tracker_router
 from exchange.clock import Clock, SystemClock
@@ -71,10 +75,14 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
     app.state.log = PublishedLog(pool)
+    app.state.drawer = QueryDrawer(pool, Sealer(body_keys.public()), BodyReader(body_keys), clock)
+    app.state.rules = load_rules(settings.anomaly_rules_file)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.include_router(router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
+    app.include_router(statistics_router)
+    app.include_router(saved_queries_router)
     return app
 
 
@@ -84,6 +92,8 @@ def document_app() -> FastAPI:
     app.include_router(router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
+    app.include_router(statistics_router)
+    app.include_router(saved_queries_router)
     return app
 
 

@@ -7,9 +7,13 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import httpx2
+from pydantic import BaseModel
 
 from audit.affected import AffectedPage, AffectedRequest
+from audit.anomalies import Anomalies, AnomalyRequest
+from audit.request_record import RecordRequest, RequestRecord
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
+from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
 from audit.tiles import ENTRIES, TileName
 from exchange.canonical import b64url, parse_json
 from exchange.problem import PROBLEMS, Problem
@@ -28,15 +32,27 @@ class AuditClient:
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """One page of entries, newest first."""
-        content = request.model_dump_json(exclude_none=True).encode()
-        headers = {"content-type": "application/json", **self._authorization()}
-        return SearchPage.model_validate_json(await self._send("POST", "/search", headers, content))
+        return SearchPage.model_validate_json(await self._post("/search", request))
 
     async def affected(self, request: AffectedRequest) -> AffectedPage:
         """One page of whom a ground affected."""
-        content = request.model_dump_json(exclude_none=True).encode()
-        headers = {"content-type": "application/json", **self._authorization()}
-        return AffectedPage.model_validate_json(await self._send("POST", "/affected", headers, content))
+        return AffectedPage.model_validate_json(await self._post("/affected", request))
+
+    async def statistics(self, request: StatisticsRequest) -> Statistics:
+        """Entries counted."""
+        return Statistics.model_validate_json(await self._post("/statistics", request))
+
+    async def anomalies(self, request: AnomalyRequest) -> Anomalies:
+        """What the rules find unusual."""
+        return Anomalies.model_validate_json(await self._post("/anomalies", request))
+
+    async def record(self, request: RecordRequest) -> RequestRecord:
+        """All that the log holds of one request."""
+        return RequestRecord.model_validate_json(await self._post("/records", request))
+
+    async def unused_rights(self, request: UnusedRightsRequest) -> UnusedRights:
+        """Which of the rights handed in nobody used."""
+        return UnusedRights.model_validate_json(await self._post("/statistics/unused-rights", request))
 
     async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
         """The entries of all pages; each page is a look of its own."""
@@ -68,6 +84,10 @@ class AuditClient:
         """The `.tlog-proof` of an entry, not verified: see `proof.verify_proof`."""
         content = b'{"entry":"%s"}' % b64url(leaf).encode("ascii")
         return await self._send("POST", "/log/proof", {"content-type": "application/json"}, content)
+
+    async def _post(self, path: str, request: BaseModel) -> bytes:
+        headers = {"content-type": "application/json", **self._authorization()}
+        return await self._send("POST", path, headers, request.model_dump_json(exclude_none=True).encode())
 
     def _authorization(self) -> dict[str, str]:
         return {} if self._token is None else {"authorization": f"Bearer {self._token()}"}

@@ -22,6 +22,7 @@ from audit.bodies import BodyReader, OpenedBody
 from audit.entries import commit_body, make_read_leaf, new_blind, plain_body
 from audit.epoch import EpochKeys
 from audit.model import Content, EntryKind, EntryRow, Heading, SearchTokens
+from audit.reach import Reach
 from audit.search_store import Found, Opened, ReadingPool, Sought
 from exchange.canonical import b64url, parse_json
 from exchange.clock import Clock, rfc3339
@@ -142,6 +143,11 @@ class Look:
     purpose: str = ReadPurpose.SUPERVISION
     role: str = _READER_ROLE
 
+    @property
+    def reach(self) -> Reach:
+        """How far an auditor sees. Raises Problem `forbidden` as `Reach.of` does."""
+        return Reach.of(self.reader)
+
 
 class ReadingRoom:
     """阅览室. Where auditors search and open entries; nothing is handed out before the look stands in the log."""
@@ -154,7 +160,7 @@ class ReadingRoom:
 
     async def search(self, look: Look, request: SearchRequest) -> SearchPage:
         """One page. Raises Problem `malformed-request`, `too-large` if the search takes too long, `audit-unavailable`."""
-        sought = self._sought(request)
+        sought = self.sought(look, request, before=request.before, limit=request.limit + 1)
         async with self._pool.connection() as connection:
             found, settled = await search_store.search(connection, sought)
         page, more = found[: request.limit], len(found) > request.limit
@@ -168,7 +174,7 @@ class ReadingRoom:
     async def open_entry(self, look: Look, serial: int) -> OpenedEntry:
         """One entry with its body. Raises Problem `not-found` (recorded too) or `audit-unavailable`."""
         async with self._pool.connection() as connection:
-            opened = await search_store.load_entry(connection, serial)
+            opened = await search_store.load_entry(connection, serial, look.reach.within)
         body = None if opened is None else self.bodies.open(opened.body, opened.blind)
         tokens = self._keys.tokens(officer=look.reader.account)
         if opened is not None and opened.token_epoch == tokens.epoch:
@@ -192,15 +198,23 @@ class ReadingRoom:
             await self._record(look, "bundles", 0, {"from": what}, self._keys.tokens(officer=look.reader.account))
             self._sittings[key] = now + SITTING
 
+    def rid(self, consumer: str, request_id: str) -> bytes:
+        """The digest under which the log knows a request id of a consumer (its subsystem)."""
+        return self._keys.rid(consumer, request_id)
+
     def connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A connection for reading, as `ReadingPool.connection` gives it."""
         return self._pool.connection()
 
-    async def record_look(self, look: Look, scope: str, results: int, question: dict[str, Any]) -> int:
-        """Record a look that is about no single person; the entry's serial, once it is durable. Raises `audit-unavailable`."""
-        return await self._record(look, scope, results, question, self._keys.tokens(officer=look.reader.account))
+    async def record_look(
+        self, look: Look, scope: str, results: int, question: dict[str, Any], *, subject: str | None = None
+    ) -> int:
+        """Record a look, at one person perhaps; the entry's serial, once it is durable. Raises `audit-unavailable`."""
+        tokens = self._keys.tokens(subject=_subject(subject), officer=look.reader.account)
+        return await self._record(look, scope, results, question, tokens)
 
-    def _sought(self, request: SearchRequest) -> Sought:
+    def sought(self, look: Look, request: Criteria, *, before: int | None = None, limit: int = MAX_ROWS) -> Sought:
+        """Criteria as the tables know them, within the looker's reach. Raises Problem `malformed-request` or `forbidden`."""
         for name, parse in (("consumer", parse_subsystem_id), ("provider", parse_subsystem_id), ("service", parse_service_id)):
             value = getattr(request, name)
             if value is not None:
@@ -218,8 +232,9 @@ class ReadingRoom:
             subjects=_given([each.subject for each in tokens]),
             officers=_given([each.officer for each in tokens]),
             cases=_given([each.case for each in tokens]),
-            before=request.before,
-            limit=request.limit + 1,
+            before=before,
+            limit=limit,
+            within=look.reach.within,
         )
 
     async def _record(self, look: Look, scope: str, results: int, question: dict[str, Any], tokens: SearchTokens) -> int:

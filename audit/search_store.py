@@ -94,20 +94,33 @@ _CRITERIA: Final = """
     AND ($6::text IS NULL OR e.purpose = $6)
     AND ($7::text IS NULL OR e.kind = $7)
     AND ($8::text IS NULL OR e.code = $8)
-    AND ($9::bigint IS NULL OR e.serial < $9)
 """
+# Where the page before ended. Within a window entries are in the order of their time, by an index that jumps to the window's
+# end: in the order of the serials everything that is newer than the window would be walked.
+_BY_SERIAL: Final = ("($9::bigint IS NULL OR e.serial < $9)", "e.serial DESC")
+_BY_TIME: Final = (
+    "($9::bigint IS NULL OR (e.at, e.serial) < ((SELECT c.at FROM audit.entry c WHERE c.serial = $9), $9))",
+    "e.at DESC, e.serial DESC",
+)
+# The one place that keeps an auditor of a member or an instance to its entries; whatever reads for auditors goes through it.
+_WITHIN: Final = """
+    ({0}::text IS NULL
+        OR e.consumer >= {0} || '/' AND e.consumer < {0} || '0' OR e.service >= {0} || '/' AND e.service < {0} || '0')
+"""
+# Bodies are partitioned by time: said of them too, the other months are not looked at.
 _TOKENS: Final = """
         ($11::bytea[] IS NULL OR b.subject_token = ANY ($11))
     AND ($12::bytea[] IS NULL OR b.officer_token = ANY ($12))
     AND ($13::bytea[] IS NULL OR b.case_token = ANY ($13))
+    AND ($1::timestamptz IS NULL OR b.at >= $1)
+    AND ($2::timestamptz IS NULL OR b.at < $2)
 """
-_COLUMNS: Final = "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf"
-_PLACE: Final = "LEFT JOIN audit.sequenced s ON s.serial = e.serial"
-_ORDER: Final = "ORDER BY e.serial DESC LIMIT $10"
-_BY_HEADING: Final = f"{_COLUMNS} FROM audit.entry e {_PLACE} WHERE {_CRITERIA} {_ORDER}"
-_BY_TOKEN: Final = (
-    f"{_COLUMNS} FROM audit.body b JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at {_PLACE}"
-    f" WHERE {_TOKENS} AND {_CRITERIA} {_ORDER}"
+
+
+_ENTRY: Final = (
+    "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf, b.body, b.blind, b.token_epoch, b.subject_token"
+    " FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at"
+    " LEFT JOIN audit.sequenced s ON s.serial = e.serial WHERE e.serial = $1 AND {}"
 )
 
 
@@ -128,6 +141,65 @@ class Sought:
     cases: list[bytes] | None
     before: int | None
     limit: int
+    within: str | None
+    """The reach of whoever looks: see `reach`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """已组装查询. FROM and WHERE over what fits (`e` entries, `b` bodies if they are joined), and its parameters in order."""
+
+    source: str
+    values: list[Any]
+
+    def parameter(self, value: object) -> str:
+        """One more parameter; how the query names it."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+def within_reach(parameter: str) -> str:
+    """The condition that keeps an auditor to the entries (`e`) of its reach, whose `within` is that parameter."""
+    return _WITHIN.format(parameter)
+
+
+def ask(sought: Sought, *, with_bodies: bool = False) -> Asked:
+    """What is looked for as the beginning of a query; bodies are joined if tokens are given or they are wanted."""
+    values: list[Any] = [
+        sought.since,
+        sought.until,
+        sought.consumer,
+        sought.provider,
+        sought.service,
+        sought.purpose,
+        sought.kind,
+        sought.code,
+        sought.before,
+    ]
+    tokens = [sought.subjects, sought.officers, sought.cases]
+    asked = Asked("", values)
+    fits = f"{_CRITERIA} AND {_order(sought)[0]} AND {within_reach(asked.parameter(sought.within))}"
+    if tokens == [None, None, None] and not with_bodies:
+        return Asked(f"FROM audit.entry e WHERE {fits}", values)
+    values += tokens
+    joined = "FROM audit.body b JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at"
+    return Asked(f"{joined} WHERE {_TOKENS} AND {fits}", values)
+
+
+def page_query(sought: Sought) -> tuple[str, list[Any]]:
+    """The query of one page, newest first, and its parameters."""
+    asked = ask(sought)
+    limit = asked.parameter(sought.limit)
+    # The places are looked up for the page only.
+    order = _order(sought)[1]
+    inner = f"SELECT e.serial, e.at, e.kind, e.leaf {asked.source} ORDER BY {order} LIMIT {limit}"
+    outer = "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf FROM ({}) e {} ORDER BY {}"
+    return outer.format(inner, "LEFT JOIN audit.sequenced s ON s.serial = e.serial", order), asked.values
+
+
+def _order(sought: Sought) -> tuple[str, str]:
+    """How a page is continued, and in which order entries come: by time within a window, else by serial."""
+    return _BY_SERIAL if sought.since is None and sought.until is None else _BY_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,34 +230,14 @@ async def search(connection: asyncpg.Connection, sought: Sought) -> tuple[list[F
     settled: int = await connection.fetchval(
         "SELECT coalesce((SELECT serial FROM audit.sequenced ORDER BY tree_index DESC LIMIT 1), 0)"
     )
-    heading: tuple[Any, ...] = (
-        sought.since,
-        sought.until,
-        sought.consumer,
-        sought.provider,
-        sought.service,
-        sought.purpose,
-        sought.kind,
-        sought.code,
-        sought.before,
-        sought.limit,
-    )
-    tokens = (sought.subjects, sought.officers, sought.cases)
-    if tokens == (None, None, None):
-        records = await connection.fetch(_BY_HEADING, *heading)
-    else:
-        records = await connection.fetch(_BY_TOKEN, *heading, *tokens)
+    query, values = page_query(sought)
+    records = await connection.fetch(query, *values)
     return [Found(*record) for record in records], settled
 
 
-async def load_entry(connection: asyncpg.Connection, serial: int) -> Opened | None:
-    """One entry, its place, and its body if it is not erased."""
-    record = await connection.fetchrow(
-        "SELECT e.serial, s.tree_index, e.at, e.kind, e.leaf, b.body, b.blind, b.token_epoch, b.subject_token"
-        " FROM audit.entry e LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at"
-        " LEFT JOIN audit.sequenced s ON s.serial = e.serial WHERE e.serial = $1",
-        serial,
-    )
+async def load_entry(connection: asyncpg.Connection, serial: int, within: str | None) -> Opened | None:
+    """One entry of a reach, its place, and its body if it is not erased."""
+    record = await connection.fetchrow(_ENTRY.format(within_reach("$2")), serial, within)
     return None if record is None else Opened(Found(*tuple(record)[:5]), *tuple(record)[5:])
 
 

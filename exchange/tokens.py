@@ -45,6 +45,10 @@ class Role(StrEnum):
     SUPERVISOR = "supervisor"
 
 
+SEPARATED = frozenset({Role.OPERATOR, Role.SECURITY, Role.AUDITOR})
+"""System, security and audit administrator: three people, so that nobody watches over what they did themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """使用者. An authenticated account: its roles, the member it belongs to, and, for citizens, whom it is."""
@@ -150,6 +154,9 @@ def _person(claims: Mapping[str, Any]) -> Person:
     if not isinstance(account, str) or not isinstance(roles, list):
         raise Problem("unauthenticated", reason="token claims of the wrong shape")
     known = frozenset(role for role in Role if role.value in roles)
+    if len(known & SEPARATED) > 1:
+        # Whatever the issuer says: such an account can do nothing here, not even what each of its roles could.
+        raise Problem("unauthenticated", "system, security and audit are administered by separate people", reason="roles united")
     return Person(
         account=account,
         roles=known,

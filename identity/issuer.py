@@ -28,7 +28,7 @@ from exchange.identifiers import parse_enterprise_id, parse_member_id, parse_per
 from exchange.jws import sign_compact
 from exchange.keys import SigningKey, write_secret
 from exchange.problem import Problem
-from exchange.tokens import ACCESS_TOKEN_TYPE, Role
+from exchange.tokens import ACCESS_TOKEN_TYPE, SEPARATED, Role
 from exchange.web import problem_responses
 
 TOKEN_SECONDS = 900
@@ -38,7 +38,6 @@ TRY_SECONDS = 60
 MAX_NAMES_WATCHED = 10_000
 MAX_FORM_BYTES = 2048
 MIN_PASSWORD = 12
-_SEPARATED = frozenset({Role.OPERATOR, Role.SECURITY, Role.AUDITOR})
 _MEMBER_ROLES = frozenset({Role.OFFICER, Role.INTEGRATOR})
 
 
@@ -102,10 +101,10 @@ def load_accounts(path: Path) -> dict[str, Account]:
 
 def _parse_account(row: _Account) -> Account:
     roles = tuple(Role(role) for role in row.roles)
-    if len(_SEPARATED.intersection(roles)) > 1:
+    if len(SEPARATED.intersection(roles)) > 1:
         raise ValueError(f"{row.account}: operator, security administrator and auditor are separate people")
     try:
-        member = None if row.member is None else str(parse_member_id(row.member))
+        member = None if row.member is None else _parse_member(row.member, roles)
         parse = parse_enterprise_id if Role.AGENT in roles else parse_person_id
         subject = None if row.subject is None else str(parse(row.subject))
     except Problem as problem:
@@ -114,6 +113,14 @@ def _parse_account(row: _Account) -> Account:
         raise ValueError(f"{row.account}: citizens and agents have a subject, others have none")
     salt = secrets.token_bytes(16)
     return Account(row.account, roles, member, subject, salt, _digest(row.password, salt))
+
+
+def _parse_member(text: str, roles: tuple[Role, ...]) -> str:
+    """A member, or, for an auditor whose reach is a whole instance, that instance. Raises `malformed-request`."""
+    if Role.AUDITOR in roles and "/" not in text:
+        # An instance is written as the first part of any of its members.
+        return str(parse_member_id(f"{text}/GOV/any")).partition("/")[0]
+    return str(parse_member_id(text))
 
 
 def _digest(password: str, salt: bytes) -> bytes:

@@ -49,6 +49,8 @@ ROLES: tuple[Role, ...] = (
     Role("yitong_auditor", "audit", is_owner=False, statement_ms=30_000, lock_ms=1_000),
     # Counts again how long somebody's list is; of bodies it sees the tokens alone.
     Role("yitong_recounter", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
+    # The system administrator's: how the server fares, and no schema. The security administrator has no log-in here at all.
+    Role("yitong_operator", "public", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     Role("yitong_integrator", "audit", is_owner=False, statement_ms=60_000, lock_ms=5_000, idle_in_transaction_ms=60_000),
     # Holds the fence's shared lock for one statement: a gateway that hangs must not keep a withdrawal waiting.
     Role("yitong_gateway", "audit", is_owner=False, statement_ms=2_000, lock_ms=1_000, idle_in_transaction_ms=1_000),
@@ -150,7 +152,7 @@ def create_schemas(database: Database) -> None:
     for role in ROLES:
         if role.is_owner:
             statements += _schema_statements(role)
-    execute(database.owner_url, [*statements, _KEEP_LOCKS])
+    execute(database.owner_url, [*statements, _KEEP_LOCKS, "grant pg_read_all_stats to yitong_operator"])
 
 
 def _schema_statements(role: Role) -> list[str]:

@@ -13,6 +13,7 @@ from audit.affected import _NARROWED, _QUERY, AffectedPage, AffectedRequest
 from audit.auditor_client import AuditClient
 from audit.model import EntryKind, GroundKind
 from audit.search import SearchRequest
+from audit.search_store import within_reach
 from deploy.postgres.roles import Database
 from exchange.canonical import parse_json
 from exchange.problem import Problem
@@ -145,7 +146,7 @@ async def test_members_systems_and_services_are_found_by_index(scene: Scene) -> 
     async with connected(scene.database, "yitong_audit") as owner:
         await owner.execute("SET enable_seqscan = off; SET enable_bitmapscan = on")
         for kind in (GroundKind.SERVICE_VERSION, GroundKind.SUBSYSTEM, GroundKind.MEMBER):
-            query = "EXPLAIN " + _QUERY.format(_NARROWED[kind])
-            rows = await owner.fetch(query, current() - HOUR, current() + HOUR, CONSUMER, None, 10)
+            query = "EXPLAIN " + _QUERY.format(_NARROWED[kind], within_reach("$6"))
+            rows = await owner.fetch(query, current() - HOUR, current() + HOUR, CONSUMER, None, 10, None)
             plan = "\n".join(row[0] for row in rows)
             assert "Seq Scan on entry" not in plan, (kind, plan)

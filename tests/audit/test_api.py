@@ -252,6 +252,13 @@ async def test_the_document_names_every_endpoint_with_its_refusals() -> None:
         "/search",
         "/entries/{serial}",
         "/affected",
+        "/my/accesses",
+        "/statistics",
+        "/statistics/unused-rights",
+        "/anomalies",
+        "/records",
+        "/saved-queries",
+        "/saved-queries/{identifier}",
     }
     assert {"401", "403"} <= set(document["paths"]["/search"]["post"]["responses"])
     schema = document["components"]["schemas"]["SearchRequest"]

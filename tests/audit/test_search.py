@@ -457,3 +457,15 @@ async def test_many_searches_at_once_are_each_recorded(scene: Scene, auditor: Au
     pages = await asyncio.gather(*(auditor.search(SearchRequest(reason=REASON, kind=EntryKind.RELEASE)) for _ in range(20)))
     assert len({page.read for page in pages}) == 20
     assert await scene.count("read") == 20
+
+
+async def test_pages_of_a_window_are_in_the_order_of_time_and_whole_whatever_the_serials(
+    scene: Scene, auditor: AuditClient
+) -> None:
+    base = now_ms() - 60_000
+    # Writers' clocks differ: the order of the serials is another, and two entries have one time.
+    offsets = [5000, 1000, 3000, 3000, 2000, 4000, 0]
+    by_time = {await scene.deny(at_ms=base + offset): offset for offset in offsets}
+    since, until = datetime.fromtimestamp(base / 1000, UTC), datetime.fromtimestamp(base / 1000 + 30, UTC)
+    lines = [line async for line in auditor.search_all(SearchRequest(reason=REASON, limit=2, since=since, until=until))]
+    assert [line.serial for line in lines] == sorted(by_time, key=lambda serial: (by_time[serial], serial), reverse=True)

@@ -231,3 +231,12 @@ async def test_an_accounts_file_that_others_can_read_is_refused(tmp_path: Path) 
     path.chmod(0o640)
     with pytest.raises(ValueError, match="chmod 600"):
         load_accounts(path)
+
+
+@pytest.mark.parametrize("member", ["CN-YA", "CN-YA/GOV/tax"])
+async def test_an_auditor_may_be_of_a_member_or_of_a_whole_instance(tmp_path: Path, member: str) -> None:
+    row = {"account": "auditor-9", "password": "correct horse battery", "roles": ["auditor"], "member": member}
+    assert load_accounts(write_accounts(tmp_path / "accounts.json", [row]))["auditor-9"].member == member
+    for roles, other in ((["officer"], "CN-YA"), (["auditor"], "CN-YA/"), (["auditor"], "cn ya"), (["auditor"], "CN-YA/GOV")):
+        with pytest.raises(ValueError, match="auditor-9"):
+            load_accounts(write_accounts(tmp_path / "other.json", [row | {"roles": roles, "member": other}]))
