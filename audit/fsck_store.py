@@ -293,7 +293,7 @@ async def load_links(connection: asyncpg.Connection, start: int, end: int) -> tu
     """The links of the entries at places from `start` to before `end`: of open lists, and of hidden ones."""
     links = [
         await connection.fetch(
-            f"SELECT link FROM audit.{table} WHERE tree_index >= $1 AND tree_index < $2 ORDER BY tree_index",  # noqa: S608
+            f"SELECT link FROM audit.{table} WHERE tree_index >= $1 AND tree_index < $2 ORDER BY tree_index",  # noqa: S608 - one of two names
             start,
             end,
         )

@@ -138,7 +138,8 @@ class Sealer:
     def seal(self, content: Content, at_ms: int) -> Content:
         """The content with its body sealed for the month of `at_ms` (Unix milliseconds), its blind within.
 
-        A body that is sealed already stays as it is; one older than every key goes with the first. Raises Problem `audit-unavailable` if there is no key of that month.
+        A body that is sealed already stays as it is; one older than every key goes with the first. Raises Problem
+        `audit-unavailable` if there is no key of that month.
         """
         if not content.body.startswith(PLAIN_BODY) or content.blind is None:
             return content
