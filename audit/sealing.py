@@ -132,17 +132,18 @@ class Sealer:
 
     def __init__(self, keys: SealingKeys) -> None:
         """`keys` are the readers' public halves."""
-        self._keys = keys
+        self._keys, self._first = keys, min(keys.months)
         self._seals: dict[int, _MonthSeal] = {}
 
     def seal(self, content: Content, at_ms: int) -> Content:
         """The content with its body sealed for the month of `at_ms` (Unix milliseconds), its blind within.
 
-        A body that is sealed already stays as it is. Raises Problem `audit-unavailable` if there is no key of that month.
+        A body that is sealed already stays as it is; one older than every key goes with the first. Raises Problem
+        `audit-unavailable` if there is no key of that month.
         """
         if not content.body.startswith(PLAIN_BODY) or content.blind is None:
             return content
-        month = month_of(at_ms)
+        month = max(month_of(at_ms), self._first)
         seal = self._seals.get(month)
         if seal is None or seal.used >= _MOST_PER_KEY:
             reader = self._keys.months.get(month)

@@ -85,6 +85,13 @@ def test_a_month_that_begins_gets_a_key_and_the_one_before_keeps_its_own() -> No
     assert first[83:95] != again[83:95], "the counter went on"
 
 
+def test_what_is_older_than_every_key_goes_with_the_first() -> None:
+    keys = BodyKeys.generate(NOVEMBER, 2)
+    stored = sealed(Sealer(keys.public()), at_ms=1).body
+    assert int.from_bytes(stored[1:3], "big") == NOVEMBER
+    assert BodyReader(keys).open(stored, None) is not None
+
+
 def test_what_is_sealed_already_stays_as_it_is() -> None:
     once = sealed()
     assert SEALER.seal(once, AT_MS) == once
