@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel
 
+from audit.accesses import AccessesRequest
 from audit.affected import AffectedPage, AffectedRequest
 from audit.anomalies import Anomalies, AnomalyRequest
 from audit.request_record import RecordRequest, RequestRecord
@@ -53,6 +54,17 @@ class AuditClient:
     async def unused_rights(self, request: UnusedRightsRequest) -> UnusedRights:
         """Which of the rights handed in nobody used."""
         return UnusedRights.model_validate_json(await self._post("/statistics/unused-rights", request))
+
+    async def accesses(self, request: AccessesRequest) -> list[dict[str, Any]]:
+        """All pages of one's own list, as they came and not verified: see `verify_list.verify_list`."""
+        headers = {"content-type": "application/json", **self._authorization()}
+        pages: list[dict[str, Any]] = []
+        while True:
+            content = request.model_dump_json(exclude_none=True).encode()
+            pages.append(parse_json(await self._send("POST", "/my/accesses", headers, content), max_bytes=MAX_ANSWER_BYTES))
+            if pages[-1]["next"] is None:
+                return pages
+            request = request.model_copy(update={"after": pages[-1]["next"]})
 
     async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
         """The entries of all pages; each page is a look of its own."""

@@ -47,14 +47,15 @@ from audit.model import (
     SearchTokens,
     Verdict,
 )
-from audit.note import SignatureType, VerifierKey
+from audit.note import SignatureType, VerifierKey, parse_vkey
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
 from audit.store import NotDurable
-from audit.tree import hash_leaf
+from audit.tree import ProofError, hash_leaf
 from audit.verify import ReceiptFile, VerificationReport, load_trust, verify_receipt
 from audit.verify import describe as describe_report
+from audit.verify_list import ListTrust, verify_list
 
 __all__ = [
     "MAX_BATCH",
@@ -79,10 +80,12 @@ __all__ = [
     "GroundKind",
     "Grounds",
     "Heading",
+    "ListTrust",
     "NotDurable",
     "OpenFence",
     "OutcomeRow",
     "PlacedRelease",
+    "ProofError",
     "QuotaLimit",
     "ReceiptFile",
     "RecordedDenial",
@@ -116,8 +119,10 @@ __all__ = [
     "make_release_leaf",
     "month_of",
     "new_blind",
+    "parse_vkey",
     "plain_body",
     "teller_name",
     "to_columns",
+    "verify_list",
     "verify_receipt",
 ]

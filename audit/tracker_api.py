@@ -46,15 +46,15 @@ class Usage(BaseModel):
     logtime: str
     action: str
     receiverCode: str  # noqa: N815 - the contract's spelling
-    receiverName: str  # noqa: N815
-    receiverSystem: str  # noqa: N815
+    receiverName: str  # noqa: N815 - the contract's spelling
+    receiverSystem: str  # noqa: N815 - the contract's spelling
 
 
 class UsagePeriod(BaseModel):
     """记录期间. From when to when there are records about the person; null where there are none."""
 
-    periodStart: str | None  # noqa: N815
-    periodEnd: str | None  # noqa: N815
+    periodStart: str | None  # noqa: N815 - the contract's spelling
+    periodEnd: str | None  # noqa: N815 - the contract's spelling
 
 
 class Heartbeat(BaseModel):

@@ -77,7 +77,7 @@ MAY_APPEND = {
     "yitong_identity": {"grant", "key", "config"},
     "yitong_registry": {"grant", "key", "config"},
     "yitong_auditor": {"read"},
-    "yitong_integrator": set[str](),
+    "yitong_integrator": {"index", "reveal"},
     "yitong_tax": set[str](),
 }
 
@@ -288,7 +288,7 @@ async def test_the_functions_that_write_are_called_by_the_roles_they_are_for(dat
         "yitong_identity": ["append", "fence", "find_fences"],
         "yitong_registry": ["append", "fence", "find_fences", "lift", "raise_floor"],
         "yitong_auditor": ["append", "quota_day"],
-        "yitong_integrator": ["clear_quotas", "high_water", "make_body_partitions"],
+        "yitong_integrator": ["append", "clear_quotas", "high_water", "make_body_partitions"],
     }
 
 

@@ -1,0 +1,93 @@
+"""`yitong my`: what is recorded about oneself, checked before it is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from audit.client import AccessesRequest, ListTrust, ProofError, parse_vkey, verify_list
+from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.session import Session
+from deploy.speech import Speaker, speaker
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _my() -> None:
+    """What is recorded about oneself. 本人记录."""
+
+
+@app.command("accesses")
+def accesses(
+    account: Annotated[str, typer.Option("--as", help="The person's development account.")] = "citizen",
+    as_json: Annotated[bool, typer.Option("--json", help="The pages as they came.")] = False,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Who read my data: every entry from 1 to n, with its proof. 谁查阅了我的数据."""
+    says = speaker(language)
+    trusts: list[ListTrust] = []
+
+    async def read(session: Session) -> list[dict[str, Any]]:
+        trusts.append(load_list_trust(session.home.trust))
+        return await session.audit(await session.token(account)).accesses(AccessesRequest())
+
+    pages = run_in_session(home, says, read)
+    try:
+        statement = verify_list(pages, trusts[0])
+    except ProofError as error:
+        says.bad(f"记录未通过验证：{error}", f"the list does not verify: {error}")
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(pages, ensure_ascii=False, indent=1))
+        return
+    _show([row for page in pages for row in page["entries"]], says)
+    says.good(
+        f"共 {statement.head.n} 条，完整无缺，每条均已在日志中核实，并经复核方复核",
+        f"{statement.head.n} entries, none missing, each found in the log, counted again by a second party",
+    )
+
+
+def load_list_trust(directory: Path) -> ListTrust:
+    """The three keys that a list is checked with. Raises OSError, or NoteError for what is no key."""
+    return ListTrust(
+        *(parse_vkey((directory / f"{name}.vkey").read_text(encoding="utf-8").strip()) for name in ("log", "heads", "recount"))
+    )
+
+
+def _show(rows: list[dict[str, Any]], says: Speaker) -> None:
+    titles = (
+        ("序号", "n"),
+        ("时间", "at"),
+        ("类型", "kind"),
+        ("查阅方", "who"),
+        ("服务", "service"),
+        ("事项", "purpose"),
+        ("内容", "names"),
+        ("依据", "basis"),
+    )
+    table = Table(*(says.words(*title) for title in titles))
+    for row in rows:
+        seen = row["revealed"] or row
+        names = [*seen["full"], *(f"{name}*" for name in seen["masked"]), *(f"{name}?" for name in seen["facts"])]
+        table.add_row(
+            str(row["n"]),
+            seen["at"],
+            row["kind"],
+            _named(seen, "consumer", says),
+            _named(seen, "service", says),
+            _named(seen, "purpose", says),
+            ", ".join(names) or (seen["code"] or ""),
+            seen["legal_basis"] or "",
+        )
+    says.console.print(table)
+
+
+def _named(row: dict[str, Any], what: str, says: Speaker) -> str:
+    title = (row[f"{what}_title"] or {}).get(says.language)
+    return str(title or row[what] or "")
