@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from audit.note import VerifiedCheckpoint, VerifierKey, decode_base64, encode_base64, open_checkpoint, parse_decimal
+from audit.policy import Policy
 from audit.tiles import HASH_BYTES
 from audit.tree import ProofError, hash_leaf, verify_inclusion
 
@@ -39,24 +40,39 @@ class UnverifiedProof:
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """信任策略. The log's key, the witnesses' keys, and how many of these must have cosigned. Raises ValueError."""
+    """信任策略. The log's key, the witnesses' keys, and which of these must have cosigned. Raises ValueError.
+
+    `quorum` is how many of the witnesses are enough, or a policy whose groups say it.
+    """
 
     log: VerifierKey
     witnesses: tuple[VerifierKey, ...] = ()
-    quorum: int = 0
+    quorum: int | Policy = 0
 
     def __post_init__(self) -> None:
         # A cosignature does not say its cosigner's name: one key under two names would count twice.
         if len({key.public for key in (self.log, *self.witnesses)}) != 1 + len(self.witnesses):
             raise ValueError("the log and the witnesses of a policy have keys of their own")
-        if not 0 <= self.quorum <= len(self.witnesses):
+        if isinstance(self.quorum, int) and not 0 <= self.quorum <= len(self.witnesses):
             raise ValueError(f"a quorum of {self.quorum} among {len(self.witnesses)} witnesses")
+
+    @classmethod
+    def of(cls, policy: Policy, origin: str | None = None) -> TrustPolicy:
+        """What a policy file says of the log of an origin, or of the only log that it names. Raises ValueError."""
+        keys = [log.key for log in policy.logs if origin is None or log.key.name == origin]
+        if len(keys) != 1:
+            raise ValueError(f"the policy names {len(keys)} keys of {origin or 'logs'}; one is needed")
+        return cls(keys[0], policy.witness_keys, policy)
 
     def open(self, checkpoint: bytes) -> VerifiedCheckpoint:
         """Verify a checkpoint under this policy. Raises NoteError, or ProofError if too few witnesses have cosigned."""
         verified = open_checkpoint(checkpoint, self.log, self.witnesses)
-        if len(verified.cosignatures) < self.quorum:
-            raise ProofError(f"{len(verified.cosignatures)} of the witnesses have cosigned, {self.quorum} must")
+        cosigners = [signature.key for signature in verified.cosignatures]
+        if isinstance(self.quorum, Policy):
+            if not self.quorum.is_met(cosigners):
+                raise ProofError(f"{len(cosigners)} of the witnesses have cosigned, which is not the quorum of the policy")
+        elif len(cosigners) < self.quorum:
+            raise ProofError(f"{len(cosigners)} of the witnesses have cosigned, {self.quorum} must")
         return verified
 
 

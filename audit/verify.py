@@ -10,6 +10,9 @@ with their owners and times (Unix seconds), and the log's verifier key:
 
     {"keys": [{"kid", "jwk", "owner", "use", "valid_from", "valid_until", "revoked_at"}], "log": vkey, "origin": "…",
      "witnesses": [vkey, …], "quorum": 0}
+
+In place of witnesses and a number it may hold `"policy"`: the text of a policy file (C2SP tlog-policy, see `policy`), which
+must name that log; so does `--policy FILE`.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from audit.note import parse_checkpoint_text, parse_note, parse_vkey
+from audit.note import VerifierKey, parse_checkpoint_text, parse_note, parse_vkey
+from audit.policy import load_policy, parse_policy
 from audit.proof import TrustPolicy, parse_proof
 from audit.tree import hash_leaf, verify_inclusion
 from exchange.canonical import b64url, b64url_decode, parse_json, sha256
@@ -148,6 +152,13 @@ class Trust:
         trusted = self.keys.get(kid)
         return trusted.key if trusted else None
 
+    def under(self, policy_file: Path) -> Trust:
+        """The same keys, and the witnesses of a policy file. Raises OSError, or ValueError if it is of another log."""
+        policy = TrustPolicy.of(load_policy(policy_file), self.log.log.name)
+        if policy.log != self.log.log:
+            raise ValueError(f"{policy_file} names another key of the log")
+        return replace(self, log=policy)
+
 
 def load_trust(path: Path) -> Trust:
     """Read a trust file, or `keys.json` in a directory. Raises OSError, or ValueError if it is not one."""
@@ -156,14 +167,25 @@ def load_trust(path: Path) -> Trust:
         document = parse_json(file.read_bytes(), max_bytes=MAX_FILE_BYTES)
         keys = [_trusted_key(each) for each in document["keys"]]
         log = parse_vkey(document["log"])
-        witnesses = tuple(parse_vkey(vkey) for vkey in document.get("witnesses", []))
-        policy = TrustPolicy(log, witnesses, document.get("quorum", 0))
+        policy = _trusted_log(document, log)
         origin = document.get("origin", log.name)
     except (Problem, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a trust file: {error!r}") from error
     if origin != log.name:
         raise ValueError(f"{file} names the log {origin} and gives the key of {log.name}")
     return Trust({each.key.kid: each for each in keys}, policy)
+
+
+def _trusted_log(document: Mapping[str, Any], log: VerifierKey) -> TrustPolicy:
+    if "policy" not in document:
+        witnesses = tuple(parse_vkey(vkey) for vkey in document.get("witnesses", []))
+        return TrustPolicy(log, witnesses, document.get("quorum", 0))
+    if not document.keys().isdisjoint({"witnesses", "quorum"}):
+        raise ValueError("a trust file has a policy, or witnesses and their number")
+    policy = TrustPolicy.of(parse_policy(document["policy"].encode()), log.name)
+    if policy.log != log:
+        raise ValueError("the policy names another key of the log")
+    return policy
 
 
 def _trusted_key(document: Mapping[str, Any]) -> TrustedKey:
@@ -419,13 +441,17 @@ def describe(report: VerificationReport) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m audit.verify FILE --trust FILE|DIRECTORY [--json]`; answers 0 if the receipt is valid, 1 if not."""
+    """`python -m audit.verify FILE --trust FILE|DIRECTORY [--policy FILE] [--json]`; answers 0 if valid, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m audit.verify", description=main.__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--trust", type=Path, required=True)
+    parser.add_argument("--policy", type=Path, help="which witnesses must have cosigned (C2SP tlog-policy)")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    report = verify_receipt(given.file.read_bytes(), load_trust(given.trust))
+    trust = load_trust(given.trust)
+    if given.policy is not None:
+        trust = trust.under(given.policy)
+    report = verify_receipt(given.file.read_bytes(), trust)
     text = json.dumps(report.document(), ensure_ascii=False, indent=1) if given.json else describe(report)
     sys.stdout.write(text + "\n")
     return 0 if report.valid else 1

@@ -86,6 +86,7 @@ def write_keys(
 def verify(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file, or a bare presentation.")],
     trust: Annotated[Path | None, typer.Option(exists=True, help="keys.json; default: that of the local exchange.")] = None,
+    policy: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Which witnesses must have cosigned.")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
@@ -97,7 +98,7 @@ def verify(
     except FileNotFoundError:
         says.bad("没有信任材料，请先 yitong audit trust", "there are no keys to check against: yitong audit trust first")
         raise typer.Exit(1) from None
-    report = verify_receipt(file.read_bytes(), known)
+    report = verify_receipt(file.read_bytes(), known if policy is None else known.under(policy))
     if as_json:
         print(json.dumps(report.document(), ensure_ascii=False, indent=1))
     else:

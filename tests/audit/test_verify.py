@@ -194,6 +194,24 @@ def test_the_quorum_of_witnesses_must_be_there(tmp_path: Path) -> None:
     assert verify_receipt(replace(file, proof=prove(entry, cosigned=True)).encode(), trust).valid
 
 
+def test_a_policy_says_which_witnesses_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, text = receipt_file(), f"log {LOG}\nwitness w {WITNESS}\nquorum w\n"
+    cosigned = replace(file, proof=prove(b64url_decode(_receipt_of(file)["entry"]), cosigned=True))
+    trust = trusting(tmp_path, trust_document() | {"policy": text})
+    assert failed(verify_receipt(file.encode(), trust)) == {CheckName.CHECKPOINT}
+    assert verify_receipt(cosigned.encode(), trust).valid
+    trusting(tmp_path, trust_document())
+    (tmp_path / "witnesses.policy").write_text(text)
+    receipt = tmp_path / "receipt.json"
+    for content, valid in ((file, False), (cosigned, True)):
+        receipt.write_bytes(content.encode())
+        asked = [str(receipt), "--trust", str(tmp_path), "--policy", str(tmp_path / "witnesses.policy")]
+        assert main(asked) == (0 if valid else 1)
+    (tmp_path / "witnesses.policy").write_text(f"witness w {WITNESS}\nquorum w\n")
+    with pytest.raises(ValueError, match="keys of"):
+        main(asked)
+
+
 def _receipt_of(file: ReceiptFile) -> dict[str, Any]:
     receipt: dict[str, Any] = parse_json(b64url_decode(file.presentation.rpartition("~")[2].split(".")[1]))
     return receipt
@@ -347,6 +365,10 @@ def test_whatever_a_file_holds_the_answer_is_a_report(trust: Trust, raw: bytes) 
         {"log": "x"},
         {"origin": "log.example/other"},
         {"quorum": 1},
+        {"policy": "quorum none\n"},
+        {"policy": 1},
+        {"policy": f"log {LOG}\nquorum none\n", "witnesses": [str(WITNESS)], "quorum": 1},
+        {"policy": f"log {VerifierKey.of(ORIGIN, WITNESS_KEY)}\nquorum none\n"},
         {"witnesses": [str(VerifierKey.of("w", LOG_KEY, SignatureType.COSIGNATURE))], "quorum": 1},
     ],
     ids=str,
