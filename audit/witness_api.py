@@ -1,0 +1,46 @@
+"""A witness over HTTP (C2SP tlog-witness): two routes that any process can carry beside its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from audit.witness import MAX_REQUEST_BYTES, SIZE_TYPE, Witness, WitnessRefusal
+from exchange.problem import Problem
+from exchange.web import problem_responses
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+def witness_router(witness: Witness) -> APIRouter:
+    """`POST /add-checkpoint` and `GET /<hash of an origin>/checkpoint`, below whatever prefix the process gives them."""
+    router = APIRouter(tags=["witness"])
+
+    @router.post("/add-checkpoint", response_class=Response, responses=problem_responses("malformed-request", "too-large"))
+    async def add_checkpoint(request: Request) -> Response:
+        """The cosignature, or one of the statuses of tlog-witness; 409 answers the size that was cosigned last."""
+        raw = await request.body()
+        if len(raw) > MAX_REQUEST_BYTES:
+            raise Problem("too-large", "an old size, a proof and a checkpoint are not that long")
+        try:
+            # In this thread: one request is judged and kept before the next is looked at.
+            return Response(witness.add_checkpoint(raw), media_type=_TEXT)
+        except WitnessRefusal as refusal:
+            if refusal.size is not None:
+                # Not by `media_type`: the framework would add a charset to it.
+                return Response(f"{refusal.size}\n", status_code=refusal.status, headers={"content-type": SIZE_TYPE})
+            return Response(f"{refusal.detail}\n", status_code=refusal.status, media_type=_TEXT)
+
+    @router.get(
+        "/{origin_hash}/checkpoint", response_class=Response, responses=problem_responses("malformed-request", "not-found")
+    )
+    async def get_checkpoint(origin_hash: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
+        """The last checkpoint that was cosigned, by the hexadecimal SHA-256 of the log's origin."""
+        note = await run_in_threadpool(witness.checkpoint_of, origin_hash)
+        if note is None:
+            raise Problem("not-found", "nothing of that log was cosigned here")
+        return Response(note, media_type=_TEXT, headers={"cache-control": "no-store"})
+
+    return router
