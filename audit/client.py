@@ -24,6 +24,7 @@ from audit.entries import (
     plain_body,
 )
 from audit.epoch import EpochKeys
+from audit.evidence import make_evidence
 from audit.fence import FenceDesk
 from audit.heads import heads_name, teller_name
 from audit.model import (
@@ -109,6 +110,7 @@ __all__ = [
     "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
+    "make_evidence",
     "make_fence_leaf",
     "make_grant_leaf",
     "make_key_leaf",

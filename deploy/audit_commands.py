@@ -1,4 +1,4 @@
-"""`yitong audit`: look into the log as an auditor, keep keys and check receipts offline, walk everything."""
+"""`yitong audit`: look into the log as an auditor, keep keys and check receipts offline, bundle evidence, walk everything."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, verify_receipt
+from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, make_evidence, verify_receipt
 from deploy.home import Home, default_home
 from deploy.receipts import write_trust
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
 from deploy.speech import Speaker, speaker
+from exchange.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,6 +105,27 @@ def verify(
     else:
         says.console.print(describe_report(report), highlight=False, markup=False)
     raise typer.Exit(0 if report.valid else 1)
+
+
+@app.command("evidence")
+def evidence(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file with request and proof.")],
+    bundle: Annotated[Path, typer.Argument(dir_okay=False, help="The zip to be written.")],
+    trust: Annotated[Path | None, typer.Option(exists=True, help="keys.json; default: that of the local exchange.")] = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Bundle one disclosure for an expert who has openssl and nothing of ours. 证据包."""
+    says = speaker(language)
+    try:
+        bundle.write_bytes(make_evidence(file.read_bytes(), load_trust(trust or Home(home or default_home()).trust)))
+    except FileNotFoundError:
+        says.bad("没有信任材料，请先 yitong audit trust", "there are no keys to check against: yitong audit trust first")
+        raise typer.Exit(1) from None
+    except Problem as problem:
+        says.bad(f"不能作为证据：{problem.detail}", f"this is no evidence: {problem.detail}")
+        raise typer.Exit(1) from None
+    says.good(f"证据包已写入 {bundle}", f"the evidence is written to {bundle}")
 
 
 @app.command("fsck")

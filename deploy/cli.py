@@ -52,7 +52,7 @@ UP_LIMIT_SECONDS = 90.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Yitong 一通")
 app.add_typer(consent_commands.app, name="consent", help="Consents: ask, grant, decline, withdraw, list. 同意")
-app.add_typer(audit_commands.app, name="audit", help="The log: tail, trust, verify, fsck. 审计")
+app.add_typer(audit_commands.app, name="audit", help="The log: tail, trust, verify, evidence, fsck. 审计")
 app.add_typer(my_commands.app, name="my", help="What is recorded about oneself. 本人记录")
 app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rotate, revoke, list. 密钥")
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
