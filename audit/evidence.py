@@ -43,7 +43,7 @@ class Signed:
 
     def members(self, name: str) -> dict[str, bytes]:
         """The text, the signature as openssl takes it, and the key in PEM."""
-        pem = self.key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+        pem = self.key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]  # `public` is one of two classes, both of which have it
         return {f"{name}.txt": self.text, f"{name}.sig": self._for_openssl(), f"{name}.pem": pem}
 
     def command(self, name: str) -> str:
