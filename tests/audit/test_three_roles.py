@@ -18,7 +18,7 @@ from tests.audit.scene import AUDIT_URL, ReadingSide, Scene, open_reading_side, 
 from tests.support.audit_rows import connected
 
 OPEN = {"/log/checkpoint", "/log/tile/{path}", "/log/proof"}
-OWN = {"/my/accesses"}
+OWN = {"/my/accesses", "/v2/findUsage", "/v2/usagePeriod"}
 LOG_TABLES = ("entry", "body", "sequenced", "tile", "checkpoint", "release_id", "denial", "fence", "outcome")
 
 
