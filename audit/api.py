@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audit.affected import AffectedPage, AffectedRequest, find_affected
 from audit.model import MAX_LEAF_BYTES
@@ -22,11 +22,13 @@ from audit.reach import Reach
 from audit.search import Look, OpenedEntry, ReadingRoom, ReadPurpose, SearchPage, SearchRequest
 from audit.tiles import ENTRIES, TileError, TileName, parse_tile_path
 from exchange.canonical import b64url_decode
+from exchange.clock import rfc3339
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, require_role
 from exchange.web import problem_responses, require_strict_json
 
 REASON_HEADER: Final = "Exchange-Reason"
+SIZE_HEADER: Final = "Exchange-Log-Size"
 MIN_REASON, MAX_REASON = 4, 500
 
 _CHECKPOINT_CACHE: Final = "public, max-age=1"
@@ -34,6 +36,7 @@ _TILE_CACHE: Final = "public, max-age=31536000, immutable"
 _BUNDLE_CACHE: Final = "private, max-age=31536000, immutable"
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
+_TIMESTAMP: Final = "application/timestamp-reply"
 
 router = APIRouter(dependencies=[Depends(require_strict_json)])
 
@@ -58,6 +61,36 @@ class ProofRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     entry: str = Field(min_length=2, max_length=4 * MAX_LEAF_BYTES // 3 + 4)
+    witnessed: bool = False
+    """Against the newest checkpoint that a quorum of witnesses has cosigned."""
+    size: int | None = Field(default=None, ge=1, le=2**53 - 1)
+    """Against the checkpoint of exactly this size; not together with `witnessed`."""
+
+    @model_validator(mode="after")
+    def _one_checkpoint(self) -> ProofRequest:
+        if self.witnessed and self.size is not None:
+            raise ValueError("either witnessed or a size")
+        return self
+
+
+class WitnessSays(BaseModel):
+    """见证方表态. What a witness said last (cosigned | away | refused) of a tree of `size`, when, and what it cosigned last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    witness: str
+    word: str
+    size: int
+    at: str
+    cosigned_size: int | None
+
+
+class Witnesses(BaseModel):
+    """见证方名单. What each witness said last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    witnesses: list[WitnessSays]
 
 
 def published_log(request: Request) -> PublishedLog:
@@ -97,8 +130,55 @@ StatedReason = Annotated[str, Depends(stated_reason)]
     responses={200: {"content": {"text/plain": {}}}, **problem_responses("not-found", "overloaded", "audit-unavailable")},
 )
 async def get_checkpoint(log: Log) -> Response:
-    """Signed by the log, and cosigned by its witnesses."""
+    """Signed by the log, with the cosignatures that have been gathered by now."""
     return Response(await log.checkpoint(), media_type=_TEXT, headers={"cache-control": _CHECKPOINT_CACHE})
+
+
+@router.get(
+    "/log/witnessed-checkpoint",
+    summary="The newest checkpoint that a quorum of witnesses has cosigned",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **problem_responses("not-found", "overloaded", "audit-unavailable")},
+)
+async def get_witnessed_checkpoint(log: Log) -> Response:
+    """Behind the newest one by as long as the witnesses take."""
+    return Response(await log.checkpoint(witnessed=True), media_type=_TEXT, headers={"cache-control": _CHECKPOINT_CACHE})
+
+
+@router.get(
+    "/log/witnesses",
+    summary="What each witness said last",
+    responses=problem_responses("overloaded", "audit-unavailable"),
+)
+async def get_witnesses(log: Log, response: Response) -> Witnesses:
+    """For everybody: who cosigns, who is away, and who has refused, which means that it has seen another history."""
+    response.headers["cache-control"] = _CHECKPOINT_CACHE
+    words = await log.witnesses()
+    return Witnesses(
+        witnesses=[
+            WitnessSays(
+                witness=each.witness,
+                word=each.word,
+                size=each.size,
+                at=rfc3339(each.at.timestamp()),
+                cosigned_size=each.cosigned_size,
+            )
+            for each in words
+        ]
+    )
+
+
+@router.get(
+    "/log/timestamp/{size}",
+    summary="The time-stamp (RFC 3161) over the smallest stamped checkpoint of at least this size",
+    response_class=Response,
+    responses={200: {"content": {_TIMESTAMP: {}}}, **problem_responses("not-found", "overloaded", "audit-unavailable")},
+)
+async def get_timestamp(size: Annotated[int, Path(ge=1, le=2**53 - 1)], log: Log) -> Response:
+    """The header `Exchange-Log-Size` says whose text is stamped: ask `/log/proof` for a proof against that size."""
+    found = await log.timestamp(size)
+    headers = {"cache-control": _CHECKPOINT_CACHE, SIZE_HEADER: str(found.size)}
+    return Response(found.response, media_type=_TIMESTAMP, headers=headers)
 
 
 # Before the hash tiles: the first route that fits is taken.
@@ -145,12 +225,13 @@ async def get_tile(path: Annotated[str, Path(max_length=64)], log: Log) -> Respo
     },
 )
 async def post_proof(body: ProofRequest, log: Log) -> Response:
-    """Against the newest checkpoint. `not-found` with `pending` says that the entry waits for the next one."""
+    """Against the newest checkpoint unless the request says another. `not-found` with `pending`: the entry waits for the next."""
     try:
         leaf = b64url_decode(body.entry)
     except ValueError:
         raise Problem("malformed-request", "entry is not unpadded base64url") from None
-    return Response(await log.prove(leaf), media_type=_TEXT, headers={"cache-control": "no-store"})
+    proof = await log.prove(leaf, witnessed=body.witnessed, size=body.size)
+    return Response(proof, media_type=_TEXT, headers={"cache-control": "no-store"})
 
 
 @router.post(

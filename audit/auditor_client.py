@@ -16,7 +16,7 @@ from audit.request_record import RecordRequest, RequestRecord
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
 from audit.tiles import ENTRIES, TileName
-from exchange.canonical import b64url, parse_json
+from exchange.canonical import b64url, canonical, parse_json
 from exchange.problem import PROBLEMS, Problem
 
 MAX_ANSWER_BYTES: Final = 67_108_864
@@ -92,9 +92,13 @@ class AuditClient:
         """The hashes of a tile, not verified."""
         return await self._send("GET", f"/log/{name.path}", {})
 
-    async def proof(self, leaf: bytes) -> bytes:
-        """The `.tlog-proof` of an entry, not verified: see `proof.verify_proof`."""
-        content = b'{"entry":"%s"}' % b64url(leaf).encode("ascii")
+    async def proof(self, leaf: bytes, *, witnessed: bool = False, size: int | None = None) -> bytes:
+        """The `.tlog-proof` of an entry, not verified: see `proof.verify_proof`.
+
+        Against the newest checkpoint, the newest that is `witnessed`, or the one of a `size`.
+        """
+        chosen = {"witnessed": True} if witnessed else {} if size is None else {"size": size}
+        content = canonical({"entry": b64url(leaf), **chosen})
         return await self._send("POST", "/log/proof", {"content-type": "application/json"}, content)
 
     async def _post(self, path: str, request: BaseModel) -> bytes:

@@ -49,6 +49,7 @@ from audit.model import (
     Verdict,
 )
 from audit.note import SignatureType, VerifierKey, parse_vkey
+from audit.policy import Group, KnownLog, KnownWitness, Policy, PolicyError, load_policy, parse_policy
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
@@ -57,6 +58,7 @@ from audit.tree import ProofError, hash_leaf
 from audit.verify import ReceiptFile, VerificationReport, load_trust, verify_receipt
 from audit.verify import describe as describe_report
 from audit.verify_list import ListTrust, verify_list
+from audit.witness_api import OpenWitness
 
 __all__ = [
     "MAX_BATCH",
@@ -80,12 +82,18 @@ __all__ = [
     "FenceRow",
     "GroundKind",
     "Grounds",
+    "Group",
     "Heading",
+    "KnownLog",
+    "KnownWitness",
     "ListTrust",
     "NotDurable",
     "OpenFence",
+    "OpenWitness",
     "OutcomeRow",
     "PlacedRelease",
+    "Policy",
+    "PolicyError",
     "ProofError",
     "QuotaLimit",
     "ReceiptFile",
@@ -107,6 +115,7 @@ __all__ = [
     "from_columns",
     "hash_leaf",
     "heads_name",
+    "load_policy",
     "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
@@ -121,6 +130,7 @@ __all__ = [
     "make_release_leaf",
     "month_of",
     "new_blind",
+    "parse_policy",
     "parse_vkey",
     "plain_body",
     "teller_name",

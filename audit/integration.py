@@ -166,7 +166,15 @@ async def discard_staged(connection: Session, *, but_of_size: int) -> None:
 
 async def load_last_checkpoint(connection: Session) -> StoredCheckpoint | None:
     """The published checkpoint of the largest size."""
-    record = await connection.fetchrow("SELECT size, root, note, at FROM audit.checkpoint ORDER BY size DESC LIMIT 1")
+    return _checkpoint(await connection.fetchrow("SELECT size, root, note, at FROM audit.checkpoint ORDER BY size DESC LIMIT 1"))
+
+
+async def load_checkpoint(connection: Session, size: int) -> StoredCheckpoint | None:
+    """The published checkpoint of exactly this size."""
+    return _checkpoint(await connection.fetchrow("SELECT size, root, note, at FROM audit.checkpoint WHERE size = $1", size))
+
+
+def _checkpoint(record: asyncpg.Record | None) -> StoredCheckpoint | None:
     if record is None:
         return None
     size, root, note, at = record

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import httpx2
 from fastapi import FastAPI
@@ -20,6 +22,7 @@ from audit.note import parse_vkey
 from exchange.canonical import b64url_decode
 from exchange.clock import Clock, SystemClock
 from exchange.log import configure_logging, get_logger
+from exchange.machine_login import MachineLogin
 from exchange.problem import Problem
 from exchange.web import create_app, problem_responses, serve
 
@@ -46,12 +49,13 @@ class SeenTo(BaseModel):
     reason: str = Field(min_length=4, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
 
 
-async def follow(monitor: Monitor, settings: MonitorSettings, metrics: CollectorRegistry) -> None:
+async def follow(monitor: Monitor, entry: WayIn, settings: MonitorSettings, metrics: CollectorRegistry) -> None:
     """One round after the other, until cancelled."""
     raised = Gauge("audit_monitor_alarms", "Alarms that nobody has seen to", registry=metrics)
     size = Gauge("audit_monitor_size", "Entries of the head that was believed last", registry=metrics)
     while True:
         try:
+            await entry.renew()
             await monitor.round()
         except Problem as problem:
             log.warning("log-not-read", code=problem.code, reason=problem.reason)
@@ -60,11 +64,46 @@ async def follow(monitor: Monitor, settings: MonitorSettings, metrics: Collector
         await asyncio.sleep(settings.round_seconds)
 
 
+class WayIn(Protocol):
+    """登录方式. How the monitor comes by an auditor's access token."""
+
+    async def renew(self) -> None:
+        """See to it that there is one. Raises Problem."""
+        ...
+
+    def token(self) -> str:
+        """The token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """令牌文件. Somebody else renews the token and writes it there."""
+
+    path: Path
+
+    async def renew(self) -> None:
+        """Nothing to do."""
+
+    def token(self) -> str:
+        """What stands there now. Raises OSError."""
+        return self.path.read_text(encoding="utf-8").strip()
+
+
+def _way_in(settings: MonitorSettings, http: httpx2.AsyncClient, clock: Clock) -> WayIn:
+    if settings.token_url is not None and settings.account is not None and settings.account_password_file is not None:
+        return MachineLogin(http, settings.token_url, settings.account, settings.account_password_file, clock)
+    if settings.access_token_file is None:
+        raise ValueError("either an account or a file with a token")
+    return TokenFile(settings.access_token_file)
+
+
 def build(settings: MonitorSettings, clock: Clock) -> FastAPI:
     """Compose the process. Raises ValueError for a memory that is damaged or of another log."""
     vkey = parse_vkey(settings.log_vkey_file.read_text(encoding="utf-8").strip())
     http = httpx2.AsyncClient(trust_env=False)
-    reader = AuditClient(settings.audit_url, http, lambda: settings.access_token_file.read_text(encoding="utf-8").strip())
+    entry = _way_in(settings, http, clock)
+    reader = AuditClient(settings.audit_url, http, entry.token)
     memory = MonitorMemory.load(settings.monitor_memory_file, vkey.name)
     monitor = Monitor(reader, vkey, memory, clock, pieces=settings.pieces_a_round)
 
@@ -73,7 +112,7 @@ def build(settings: MonitorSettings, clock: Clock) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(follow(monitor, settings, app.state.metrics))
+        task = asyncio.create_task(follow(monitor, entry, settings, app.state.metrics))
         yield
         task.cancel()
         await asyncio.wait([task])

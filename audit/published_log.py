@@ -11,9 +11,10 @@ from typing import Final
 
 import asyncpg
 
-from audit import integration, search_store
+from audit import integration, notary_store, search_store
 from audit.integration import StoredCheckpoint
 from audit.model import MAX_LEAF_BYTES
+from audit.notary_store import Cosigned, StoredTimestamp, WitnessWord
 from audit.proof import UnverifiedProof
 from audit.search_store import ReadingPool
 from audit.tiles import ENTRIES, FULL_WIDTH, HASH_BYTES, TileError, TileName, encode_bundle
@@ -30,10 +31,29 @@ class PublishedLog:
 
     pool: ReadingPool
 
-    async def checkpoint(self) -> bytes:
-        """The newest signed note. Raises Problem `not-found` while there is none, `audit-unavailable`."""
+    async def checkpoint(self, *, witnessed: bool = False) -> bytes:
+        """The newest signed note, with the cosignatures that are there; or the newest that a quorum has cosigned.
+
+        Raises Problem `not-found` while there is none, `audit-unavailable`.
+        """
         async with self.pool.connection() as connection:
-            return (await _newest(connection)).note
+            return await _newest_note(connection, await _newest(connection)) if not witnessed else (await _met(connection)).note
+
+    async def witnesses(self) -> list[WitnessWord]:
+        """What each witness said last. Raises Problem `audit-unavailable`."""
+        async with self.pool.connection() as connection:
+            return await notary_store.load_words(connection)
+
+    async def timestamp(self, size: int) -> StoredTimestamp:
+        """The time-stamp over the smallest stamped checkpoint of at least this size.
+
+        Raises Problem `not-found` while there is none, `audit-unavailable`.
+        """
+        async with self.pool.connection() as connection:
+            found = await notary_store.find_timestamp(connection, size)
+        if found is None:
+            raise Problem("not-found", "no checkpoint of that size or a larger one has been time-stamped")
+        return found
 
     async def tile(self, name: TileName) -> bytes:
         """The hashes of a tile. Raises Problem `not-found` if no published checkpoint covers it, `audit-unavailable`."""
@@ -54,9 +74,10 @@ class PublishedLog:
             raise Problem("internal", reason=f"{name.path} is covered by a checkpoint and not whole")
         return encode_bundle(leaves)
 
-    async def prove(self, leaf: bytes) -> bytes:
+    async def prove(self, leaf: bytes, *, witnessed: bool = False, size: int | None = None) -> bytes:
         """The `.tlog-proof` of the entry with exactly these bytes, against the newest checkpoint.
 
+        With `witnessed` against the newest that a quorum has cosigned, with `size` against the one of that size.
         Raises Problem `not-found`, with `pending` true when the entry is stored and no checkpoint covers it yet;
         `audit-unavailable`.
         """
@@ -69,15 +90,15 @@ class PublishedLog:
             if found is None:
                 raise unknown
             _, index = found
-            checkpoint = await _newest(connection)
-            if index is None or index >= checkpoint.size:
+            covered, note = await _chosen(connection, witnessed=witnessed, size=size)
+            if index is None or index >= covered:
                 raise Problem("not-found", "the entry is recorded; a checkpoint covers it within a second or so", pending=True)
-            held = await integration.load_tiles(connection, inclusion_tiles(index, checkpoint.size))
+            held = await integration.load_tiles(connection, inclusion_tiles(index, covered))
         try:
-            hashes = inclusion_proof(index, checkpoint.size, held)
+            hashes = inclusion_proof(index, covered, held)
         except (LookupError, TileError) as error:
             raise Problem("internal", reason=f"no proof for entry {index}: {error}") from error
-        return UnverifiedProof(index, tuple(hashes), checkpoint.note).encode()
+        return UnverifiedProof(index, tuple(hashes), note).encode()
 
 
 async def _newest(connection: asyncpg.Connection) -> StoredCheckpoint:
@@ -85,6 +106,30 @@ async def _newest(connection: asyncpg.Connection) -> StoredCheckpoint:
     if checkpoint is None:
         raise Problem("not-found", "the log has no checkpoint yet", pending=True)
     return checkpoint
+
+
+async def _newest_note(connection: asyncpg.Connection, checkpoint: StoredCheckpoint) -> bytes:
+    """The checkpoint's note with its cosignatures, if somebody has gathered any."""
+    cosigned = await notary_store.find_cosigned(connection, checkpoint.size)
+    return checkpoint.note if cosigned is None else cosigned.note
+
+
+async def _met(connection: asyncpg.Connection) -> Cosigned:
+    cosigned = await notary_store.load_last_met(connection)
+    if cosigned is None:
+        raise Problem("not-found", "no quorum of witnesses has cosigned a checkpoint yet", pending=True)
+    return cosigned
+
+
+async def _chosen(connection: asyncpg.Connection, *, witnessed: bool, size: int | None) -> tuple[int, bytes]:
+    """Size and note of the checkpoint that a proof is asked against."""
+    if witnessed:
+        cosigned = await _met(connection)
+        return cosigned.size, cosigned.note
+    checkpoint = await _newest(connection) if size is None else await integration.load_checkpoint(connection, size)
+    if checkpoint is None:
+        raise Problem("not-found", "no checkpoint of that size was published", pending=False)
+    return checkpoint.size, await _newest_note(connection, checkpoint)
 
 
 async def _require_covered(connection: asyncpg.Connection, name: TileName) -> None:

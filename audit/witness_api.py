@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from audit.witness import MAX_REQUEST_BYTES, SIZE_TYPE, Witness, WitnessRefusal
+from audit.policy import load_policy
+from audit.witness import MAX_REQUEST_BYTES, SIZE_TYPE, Witness, WitnessRefusal, WitnessState
+from exchange.clock import Clock
+from exchange.keys import SigningKey
 from exchange.problem import Problem
 from exchange.web import problem_responses
 
 _TEXT = "text/plain; charset=utf-8"
 
 
+@dataclass(frozen=True, slots=True)
+class OpenWitness:
+    """在岗见证方. A witness with its two routes and its directory, which is held until `close`."""
+
+    witness: Witness
+    router: APIRouter
+    state: WitnessState
+
+    @classmethod
+    def open(cls, name: str, key_file: FilePath, policy_file: FilePath, directory: FilePath, clock: Clock) -> OpenWitness:
+        """Take the directory, and make the key if there is none yet.
+
+        Raises WitnessDamaged while another process has the directory, PolicyError, NoteError, OSError.
+        """
+        if not key_file.exists():
+            SigningKey.generate("Ed25519").save(key_file)
+        logs = [each.key for each in load_policy(policy_file).logs]
+        state = WitnessState(directory)
+        witness = Witness(name, SigningKey.load(key_file), logs, state, clock)
+        return cls(witness, witness_router(witness), state)
+
+    def close(self) -> None:
+        """Let the directory go."""
+        self.state.close()
+
+
 def witness_router(witness: Witness) -> APIRouter:
     """`POST /add-checkpoint` and `GET /<hash of an origin>/checkpoint`, below whatever prefix the process gives them."""
     router = APIRouter(tags=["witness"])
+    turn = asyncio.Lock()
 
     @router.post("/add-checkpoint", response_class=Response, responses=problem_responses("malformed-request", "too-large"))
     async def add_checkpoint(request: Request) -> Response:
@@ -25,8 +58,9 @@ def witness_router(witness: Witness) -> APIRouter:
         if len(raw) > MAX_REQUEST_BYTES:
             raise Problem("too-large", "an old size, a proof and a checkpoint are not that long")
         try:
-            # In this thread: one request is judged and kept before the next is looked at.
-            return Response(witness.add_checkpoint(raw), media_type=_TEXT)
+            # One request is judged and kept before the next is looked at; the disk keeps none of the process' other work waiting.
+            async with turn:
+                return Response(await run_in_threadpool(witness.add_checkpoint, raw), media_type=_TEXT)
         except WitnessRefusal as refusal:
             if refusal.size is not None:
                 # Not by `media_type`: the framework would add a charset to it.

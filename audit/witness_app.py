@@ -7,12 +7,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from audit.policy import load_policy
-from audit.witness import Witness, WitnessState
-from audit.witness_api import witness_router
+from audit.witness_api import OpenWitness
 from audit.witness_config import WitnessSettings
 from exchange.clock import Clock, SystemClock
-from exchange.keys import SigningKey
 from exchange.log import configure_logging, get_logger
 from exchange.web import create_app, serve
 
@@ -23,20 +20,18 @@ log = get_logger(__name__)
 
 def build(settings: WitnessSettings, clock: Clock) -> FastAPI:
     """Compose the process. Raises WitnessDamaged while another one has its directory, PolicyError, NoteError."""
-    if not settings.witness_key_file.exists():
-        SigningKey.generate("Ed25519").save(settings.witness_key_file)
-    logs = [each.key for each in load_policy(settings.witness_policy_file).logs]
-    state = WitnessState(settings.witness_directory)
-    witness = Witness(settings.witness_name, SigningKey.load(settings.witness_key_file), logs, state, clock)
+    opened = OpenWitness.open(
+        settings.witness_name, settings.witness_key_file, settings.witness_policy_file, settings.witness_directory, clock
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        log.info("witnessing", key=str(witness.vkey), logs=[each.name for each in logs])
+        log.info("witnessing", key=str(opened.witness.vkey))
         yield
-        state.close()
+        opened.close()
 
     app = create_app(TITLE, lifespan=lifespan)
-    app.include_router(witness_router(witness))
+    app.include_router(opened.router)
     return app
 
 

@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     """Where snapshots come from."""
     registry_key_file: Path
     """The registry's public JWK: the one anchor of trust."""
+    witness_policy_file: Path | None = None
+    """The logs that this department witnesses (C2SP tlog-policy: its `log` lines); without it it is no witness."""
+    witness_name: str | None = None
+    """Name of its witness key, as in policies; needed with the policy."""
+    witness_key_file: Path | None = None
+    """PKCS#8 PEM of an Ed25519 key that signs nothing else; needed with the policy."""
+    witness_directory: Path | None = None
+    """Where it keeps what it cosigned last; needed with the policy. Never put back to an older copy."""
     workers: int = 128
     """Calls under way at most; above that the answer is `overloaded` at once."""
     log_level: str = "info"

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry, Counter
 
+from audit.client import OpenWitness
 from departments.config import Settings
 from departments.model import DataSet
 from departments.provider import Provider, Registers
@@ -94,6 +95,20 @@ def _rereading(key: RecordKey, file: Path) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
+def _open_witness(settings: Settings) -> OpenWitness | None:
+    policy, name, key, directory = (
+        settings.witness_policy_file,
+        settings.witness_name,
+        settings.witness_key_file,
+        settings.witness_directory,
+    )
+    if policy is None:
+        return None
+    if name is None or key is None or directory is None:
+        raise ValueError("a witness needs a name, a key and a directory")
+    return OpenWitness.open(name, key, policy, directory, SystemClock())
+
+
 async def _own_tables(registers: PostgresRegisters, _metrics: CollectorRegistry, _stack: AsyncExitStack) -> ServedRegisters:
     return registers
 
@@ -119,19 +134,29 @@ class Running:
     data_sets: Sequence[DataSet]
     subjects: Sequence[str]
     open_registers: OpenRegisters = _own_tables
+    _witness: OpenWitness | None = field(default=None, init=False)
     _registers: ServedRegisters | None = field(default=None, init=False)
     _bus: Client | None = field(default=None, init=False)
     _snapshots: SnapshotSource | None = field(default=None, init=False)
 
     def app(self) -> FastAPI:
-        """The HTTP side: health, metrics, and the door for what happened; the bus is listened to while it runs."""
-        return provider_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
+        """The HTTP side: health, metrics, and the door for what happened; the bus is listened to while it runs.
+
+        Below `/witness` it is a witness of the log, if it is told to be one. Raises ValueError for half of what that takes.
+        """
+        app = provider_app(f"{self.settings.department} provider", lifespan=self._lifespan, ready=self._ready)
+        self._witness = _open_witness(self.settings)
+        if self._witness is not None:
+            app.include_router(self._witness.router, prefix="/witness")
+        return app
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         settings, metrics = self.settings, app.state.metrics
         calls = Counter("provider_calls", "Calls by kind of answer", ["answer"], registry=metrics)
         async with AsyncExitStack() as stack:
+            if self._witness is not None:
+                stack.callback(self._witness.close)
             pool, own = await self._open_database(stack)
             registers = await self.open_registers(own, metrics, stack)
             client = await self._open_bus(stack)

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.client import BodyKeys, EpochKeys, SignatureType, VerifierKey, heads_name, month_of, teller_name
+from audit.client import (
+    BodyKeys,
+    EpochKeys,
+    Group,
+    KnownLog,
+    KnownWitness,
+    Policy,
+    SignatureType,
+    VerifierKey,
+    heads_name,
+    month_of,
+    teller_name,
+)
 from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
 from exchange.clock import SystemClock
@@ -89,6 +102,38 @@ class Home:
         """One file a component."""
         return self.root / "logs"
 
+    @property
+    def monitor_password(self) -> Path:
+        """The password of the account with which the monitor reads the log."""
+        return self.secrets / "monitor.password"
+
+    @property
+    def witness_policy(self) -> Path:
+        """Who witnesses the log, where they are, and how many of them are enough (C2SP tlog-policy)."""
+        return self.trust / "witnesses.policy"
+
+    def witness_name(self, member: str) -> str:
+        """Name of a department's witness key."""
+        return f"yitong.{self.instance}/witness/{member}"
+
+    def witness_key_file(self, member: str) -> Path:
+        """The key with which a department cosigns checkpoints, and does nothing else."""
+        return self.secrets / f"{member}-witness.pem"
+
+    def write_witness_policy(self, audit_url: str, urls: Mapping[str, str]) -> None:
+        """Every department with its address is a witness, and most of them are a quorum."""
+        log = KnownLog(VerifierKey.of(self.log_origin, self.key("log")), f"{audit_url}/log")
+        witnesses = tuple(
+            KnownWitness(member, self._witness_vkey(member), f"{url}/witness") for member, url in sorted(urls.items())
+        )
+        most = Group("most", len(witnesses) // 2 + 1, tuple(witness.name for witness in witnesses))
+        self.witness_policy.write_bytes(Policy((log,), witnesses, (most,), most.name).encode())
+
+    def _witness_vkey(self, member: str) -> VerifierKey:
+        return VerifierKey.of(
+            self.witness_name(member), SigningKey.load(self.witness_key_file(member)), SignatureType.COSIGNATURE
+        )
+
     def key_file(self, name: str) -> Path:
         """The signing key of a component or subsystem."""
         return self.secrets / f"{name}.pem"
@@ -103,6 +148,8 @@ class Home:
             _make_key(self.key_file(name), "ES256")
         for name in ("log", "heads", "recount"):
             _make_key(self.key_file(name), "Ed25519")
+        for member in DEPARTMENTS:
+            _make_key(self.witness_key_file(member), "Ed25519")
         for member in DEPARTMENTS:
             _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
         if not (self.secrets / "epoch-keys.json").exists():
@@ -133,6 +180,7 @@ class Home:
         missing = [row for row in _accounts(cast, self.instance) if row["account"] not in known]
         if missing:
             write_private(path, json.dumps([*known.values(), *missing], ensure_ascii=False, indent=1))
+        _make_text(self.monitor_password, str(self.accounts()["monitor"]["password"]))
 
     def accounts(self) -> dict[str, dict[str, object]]:
         """The development accounts by name."""
@@ -156,6 +204,7 @@ def _accounts(cast: Cast, instance: str) -> list[dict[str, object]]:
     rows: list[tuple[str, str, str | None, str | None, str]] = [
         ("officer", "officer", real_estate, None, "经办人员"),
         ("auditor", "auditor", None, None, "审计员"),
+        ("monitor", "auditor", None, None, "监测程序"),
         ("operator", "operator", None, None, "运维员"),
         ("security", "security", None, None, "安全管理员"),
         ("registrar", "registrar", None, None, "共享主管部门"),

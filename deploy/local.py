@@ -29,7 +29,19 @@ from exchange.migrate import migrate
 PEOPLE, SEED = 1000, 20260417
 FIRST_PORT = 8640
 ROOT = Path(__file__).resolve().parent.parent
-HTTP_COMPONENTS = ("identity", "registry", "audit", "integrator", *GATEWAYS, *DEPARTMENTS, "outway", DELIVERER, "recounter")
+HTTP_COMPONENTS = (
+    "identity",
+    "registry",
+    "audit",
+    "integrator",
+    *GATEWAYS,
+    *DEPARTMENTS,
+    "outway",
+    DELIVERER,
+    "recounter",
+    "notary",
+    "monitor",
+)
 
 
 @dataclass(slots=True)
@@ -110,6 +122,8 @@ class LocalExchange:
         self.postgres = Postgres(self.root / "postgres")
         permissions = permissions_of(self.instance, newcomers_of(self.home))
         self.nats = NatsServer(self.root / "nats", load_users(self.home.secrets, permissions))
+        witnesses = {member: self.addresses.url(member) for member in DEPARTMENTS}
+        self.home.write_witness_policy(self.addresses.url("audit"), witnesses)
         self.supervisor = Supervisor(self.root, self._plan(), self.say)
 
     def start(self) -> None:
@@ -156,6 +170,8 @@ class LocalExchange:
                 *(*departments, *gateways),
                 component("outway", "gateway.outway_app", self._outway),
                 component(DELIVERER, "gateway.delivery.app", self._deliverer),
+                component("notary", "audit.notary_app", self._notary),
+                component("monitor", "audit.monitor_app", self._monitor),
             ],
         ]
 
@@ -275,7 +291,32 @@ class LocalExchange:
             "YITONG_RECOUNT_KEY_FILE": str(self.home.key_file("recount")),
         }
 
+    def _notary(self) -> dict[str, str]:
+        return {**self._database("yitong_notary"), "YITONG_WITNESS_POLICY_FILE": str(self.home.witness_policy)}
+
+    def _monitor(self) -> dict[str, str]:
+        # In a real installation somebody else runs it, on a machine of their own.
+        return {
+            "YITONG_AUDIT_URL": self.addresses.url("audit"),
+            "YITONG_LOG_VKEY_FILE": str(self.home.trust / "log.vkey"),
+            "YITONG_MONITOR_MEMORY_FILE": str(self.home.root / "monitor.json"),
+            "YITONG_TOKEN_URL": f"{self.addresses.url('identity')}/oidc/token",
+            "YITONG_ACCOUNT": "monitor",
+            "YITONG_ACCOUNT_PASSWORD_FILE": str(self.home.monitor_password),
+            # The departments need the processors of this one machine more.
+            "YITONG_PIECES_A_ROUND": "8",
+        }
+
     def _department(self, member: str) -> dict[str, str]:
+        return {
+            "YITONG_WITNESS_POLICY_FILE": str(self.home.witness_policy),
+            "YITONG_WITNESS_NAME": self.home.witness_name(member),
+            "YITONG_WITNESS_KEY_FILE": str(self.home.witness_key_file(member)),
+            "YITONG_WITNESS_DIRECTORY": str(self.home.root / "witnesses" / member),
+            **self._provider(member),
+        }
+
+    def _provider(self, member: str) -> dict[str, str]:
         return {
             **self._database(f"yitong_{department_schema(member)}"),
             **self._bus(member),
@@ -286,7 +327,7 @@ class LocalExchange:
         }
 
     def _newcomer(self, member: str) -> dict[str, str]:
-        return {"YITONG_INSTANCE": self.instance, "YITONG_HOST": LOOPBACK, **self._department(member)}
+        return {"YITONG_INSTANCE": self.instance, "YITONG_HOST": LOOPBACK, **self._provider(member)}
 
     def _gateway(self, gateway: str) -> dict[str, str]:
         return {

@@ -49,6 +49,8 @@ ROLES: tuple[Role, ...] = (
     Role("yitong_auditor", "audit", is_owner=False, statement_ms=30_000, lock_ms=1_000),
     # Counts again how long somebody's list is; of bodies it sees the tokens alone.
     Role("yitong_recounter", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
+    # Keeps what witnesses and time-stamp authorities say; sees checkpoints and hashes, and no entry.
+    Role("yitong_notary", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     # The system administrator's: how the server fares, and no schema. The security administrator has no log-in here at all.
     Role("yitong_operator", "public", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     Role("yitong_integrator", "audit", is_owner=False, statement_ms=60_000, lock_ms=5_000, idle_in_transaction_ms=60_000),

@@ -114,8 +114,9 @@ class _Ground:
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
         """The audit's HTTP process; its base URL. Nobody logs in, so there is no issuer."""
-        keys = self.directory / "epoch-keys.json"
+        keys, heads = self.directory / "epoch-keys.json", self.directory / "heads.pem"
         EpochKeys.generate().save(keys)
+        SigningKey.generate("Ed25519").save(heads)
         issuer = f"http://{LOOPBACK}:1"
         component = self.component(
             "log-audit",
@@ -125,6 +126,7 @@ class _Ground:
             YITONG_OIDC_JWKS_URL=f"{issuer}/jwks",
             YITONG_EPOCH_KEY_FILE=str(keys),
             YITONG_BODY_KEYS_FILE=str(write_body_keys(keys.parent)),
+            YITONG_HEADS_KEY_FILE=str(heads),
         )
         component.start()
         try:
