@@ -17,7 +17,14 @@ from exchange.tokens import SEPARATED, Role
 from tests.audit.scene import AUDIT_URL, ReadingSide, Scene, open_reading_side, open_scene
 from tests.support.audit_rows import connected
 
-OPEN = {"/log/checkpoint", "/log/tile/{path}", "/log/proof"}
+OPEN = {
+    "/log/checkpoint",
+    "/log/witnessed-checkpoint",
+    "/log/witnesses",
+    "/log/timestamp/{size}",
+    "/log/tile/{path}",
+    "/log/proof",
+}
 OWN = {"/my/accesses", "/v2/findUsage", "/v2/usagePeriod"}
 LOG_TABLES = ("entry", "body", "sequenced", "tile", "checkpoint", "release_id", "denial", "fence", "outcome")
 
