@@ -66,6 +66,11 @@ class EpochKeys:
         """The same keys and one for a new epoch."""
         return EpochKeys(self.request_key, {**self.epochs, max(self.epochs) + 1: secrets.token_bytes(_KEY_BYTES)})
 
+    def without_before(self, epoch: int) -> EpochKeys:
+        """The same without the keys of older epochs, as long as one is left: what they named is nobody's any more."""
+        kept = {held: key for held, key in self.epochs.items() if held >= epoch}
+        return EpochKeys(self.request_key, kept or {max(self.epochs): self.epochs[max(self.epochs)]})
+
     def rid(self, consumer: str, request_id: str) -> bytes:
         """The digest that stands for a request id of a consumer (its subsystem)."""
         return hmac.digest(self.request_key, _REQUEST + consumer.encode() + b"\x00" + request_id.encode(), "sha256")

@@ -11,21 +11,22 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from audit import fsck_store, integration
+from audit import fsck_store, integration, retention_store
 from audit.bodies import BodyReader
 from audit.findings import MAX_LISTED, Fault, Finding, Findings, Report
 from audit.fsck_chains import ChainCheck
 from audit.fsck_entry import (
     ReadEntry,
     Unsound,
+    announces_erasure,
     grounds_of,
     read_entry,
     require_body,
@@ -73,11 +74,12 @@ class _Walk:
     pending: int = 0
     pending_serials: list[int] = field(default_factory=list)
     lifted: list[StoredFence] = field(default_factory=list)
-    kept_months: dict[tuple[int, int], bool] = field(default_factory=dict)
+    erasures: Mapping[date, bytes] = field(default_factory=dict)
 
     async def run(self) -> Report:
         """Walk: places and entries piece by piece, each with its tiles and checkpoints; then what is left over."""
         self.lifted = await fsck_store.load_lifted_fences(self.connection)
+        self.erasures = await retention_store.load_erased(self.connection)
         count = await integration.count_sequenced(self.connection)
         if not count:
             await self._check_roots(0, [])
@@ -171,8 +173,7 @@ class _Walk:
 
     async def _check_body(self, entry: ReadEntry) -> None:
         if entry.stored.body is None:
-            if await self._keeps_month(entry.stored.at):
-                raise Unsound(Fault.BODY_MISSING, "the bodies of its month are kept")
+            self._require_erased(entry.stored.at)
             self.erased += 1
             return
         require_body(entry)
@@ -181,11 +182,13 @@ class _Walk:
         else:
             self.opened += 1
 
-    async def _keeps_month(self, at: datetime) -> bool:
-        month = (at.year, at.month)
-        if month not in self.kept_months:
-            self.kept_months[month] = await fsck_store.has_month(self.connection, at)
-        return self.kept_months[month]
+    def _require_erased(self, at: datetime) -> None:
+        month = at.astimezone(UTC).date().replace(day=1)
+        leaf = self.erasures.get(month)
+        if leaf is None:
+            raise Unsound(Fault.BODY_MISSING, "no entry says that the bodies of its month were erased")
+        if not announces_erasure(leaf, month):
+            raise Unsound(Fault.BODY_MISSING, "the entry that should say that its month was erased says something else")
 
     async def _check_releases(self, releases: Sequence[tuple[int | None, ReadEntry]]) -> None:
         """Each release holds its request id, counts for its right, and none of its grounds was withdrawn before it (I-25)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from audit.bodies import BodyReader, OpenedBody
@@ -11,6 +12,7 @@ from audit.entries import LEAF_VERSION, blinded
 from audit.findings import Fault, Finding
 from audit.fsck_store import StoredEntry, StoredFence, StoredReleaseId
 from audit.model import EntryKind, GroundKind
+from audit.retention import ERASURE
 from exchange.canonical import b64url_decode, canonical, parse_json
 from exchange.problem import Problem
 
@@ -53,6 +55,16 @@ class ReadEntry:
     def kind(self) -> EntryKind:
         """What it records."""
         return EntryKind(self.stored.kind)
+
+
+def announces_erasure(leaf: bytes, month: date) -> bool:
+    """Whether a leaf is the entry that the bodies of a month go."""
+    try:
+        members = parse_json(leaf)
+    except Problem:
+        return False
+    said = (members.get("kind"), members.get("what"), members.get("version"))
+    return said == (EntryKind.CONFIG, ERASURE, month.year * 100 + month.month)
 
 
 def read_entry(stored: StoredEntry, bodies: BodyReader) -> ReadEntry:

@@ -119,18 +119,6 @@ async def find_passed_over(connection: asyncpg.Connection, after: int, until: in
     return [record[0] for record in records]
 
 
-async def has_month(connection: asyncpg.Connection, at: datetime) -> bool:
-    """Whether the bodies of the month of `at` are kept: their partition is there, or others of that month are."""
-    kept: bool = await connection.fetchval(
-        "SELECT to_regclass('audit.body_' || to_char(m.month AT TIME ZONE 'UTC', 'YYYY_MM')) IS NOT NULL"
-        " OR EXISTS (SELECT FROM audit.body b WHERE b.at >= m.month"
-        " AND b.at < (m.month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')"
-        " FROM (SELECT date_trunc('month', $1::timestamptz, 'UTC') AS month) AS m",
-        at,
-    )
-    return kept
-
-
 async def load_fences(connection: asyncpg.Connection, grounds: Sequence[str]) -> list[StoredFence]:
     """The withdrawals of these grounds that stand."""
     records = await connection.fetch(

@@ -14,6 +14,7 @@ from rich.table import Table
 from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, make_evidence, verify_receipt
 from deploy.home import Home, default_home
 from deploy.receipts import write_trust
+from deploy.retention_commands import app as retention
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
 from deploy.speech import Speaker, speaker
@@ -22,6 +23,7 @@ from exchange.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(retention, name="retention", help="保存期限 retention of bodies")
 
 
 @app.command("tail")

@@ -51,6 +51,8 @@ ROLES: tuple[Role, ...] = (
     Role("yitong_recounter", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     # Keeps what witnesses and time-stamp authorities say; sees checkpoints and hashes, and no entry.
     Role("yitong_notary", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
+    # Drops bodies at the end of their term, through functions that refuse what is held; no process logs in as it all the time.
+    Role("yitong_archivist", "audit", is_owner=False, statement_ms=600_000, lock_ms=5_000),
     # The system administrator's: how the server fares, and no schema. The security administrator has no log-in here at all.
     Role("yitong_operator", "public", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     Role("yitong_integrator", "audit", is_owner=False, statement_ms=60_000, lock_ms=5_000, idle_in_transaction_ms=60_000),

@@ -288,6 +288,15 @@ async def test_the_functions_that_write_are_called_by_the_roles_they_are_for(dat
         "yitong_identity": ["append", "fence", "find_fences"],
         "yitong_registry": ["append", "fence", "find_fences", "lift", "raise_floor"],
         "yitong_auditor": ["append", "quota_day"],
+        "yitong_archivist": [
+            "announce_erasure",
+            "body_months",
+            "erase_month",
+            "lift_hold",
+            "oldest_epoch",
+            "place_hold",
+            "record_epoch_end",
+        ],
         "yitong_integrator": ["append", "clear_quotas", "high_water", "make_body_partitions"],
     }
 
