@@ -16,6 +16,8 @@ from audit.api_config import ApiSettings
 from audit.append import EntryDesk
 from audit.bodies import BodyReader
 from audit.epoch import EpochKeys
+from audit.export import Exporting
+from audit.export_api import router as export_router
 from audit.heads import heads_name
 from audit.published_log import PublishedLog
 from audit.recount import Recounter
@@ -45,6 +47,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     body_keys = BodyKeys.load(settings.body_keys_file)
     desk = EntryDesk(url, Sealer(body_keys.public()))
     keys = EpochKeys.load(settings.epoch_key_file)
+    heads_key = SigningKey.load(settings.heads_key_file)
 
     async def ready() -> bool:
         return desk.available and await pool.is_answering()
@@ -67,7 +70,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
             app.state.accesses = AccessList(
                 app.state.room,
                 keys,
-                Speaking(settings.log_origin, heads_name(settings.log_origin), SigningKey.load(settings.heads_key_file)),
+                Speaking(settings.log_origin, heads_name(settings.log_origin), heads_key),
                 Recounter(http, settings.recounter_url),
                 Titles(http, settings.identity_url, clock),
             )
@@ -78,7 +81,9 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     app.state.drawer = QueryDrawer(pool, Sealer(body_keys.public()), BodyReader(body_keys), clock)
     app.state.rules = load_rules(settings.anomaly_rules_file)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
+    app.state.exporting = Exporting(app.state.room, app.state.log, heads_name(settings.log_origin), heads_key)
     app.include_router(router)
+    app.include_router(export_router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
     app.include_router(statistics_router)
@@ -90,6 +95,7 @@ def document_app() -> FastAPI:
     """The same routes with nothing behind them: what the OpenAPI document is generated from."""
     app = create_app(TITLE, description=DESCRIPTION)
     app.include_router(router)
+    app.include_router(export_router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
     app.include_router(statistics_router)

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from audit.accesses import AccessesRequest
 from audit.affected import AffectedPage, AffectedRequest
 from audit.anomalies import Anomalies, AnomalyRequest
+from audit.export import ExportRequest
+from audit.export_statement import ExportPage
 from audit.request_record import RecordRequest, RequestRecord
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
@@ -65,6 +67,10 @@ class AuditClient:
             if pages[-1]["next"] is None:
                 return pages
             request = request.model_copy(update={"after": pages[-1]["next"]})
+
+    async def export(self, request: ExportRequest) -> ExportPage:
+        """One page of an export, not verified: see `verify_export`."""
+        return ExportPage.model_validate_json(await self._post("/export", request))
 
     async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
         """The entries of all pages; each page is a look of its own."""

@@ -25,6 +25,9 @@ from audit.entries import (
 )
 from audit.epoch import EpochKeys
 from audit.evidence import make_evidence
+from audit.export import ExportRequest
+from audit.export_client import ExportPull
+from audit.export_files import FileFormat
 from audit.fence import FenceDesk
 from audit.heads import heads_name, teller_name
 from audit.model import (
@@ -57,6 +60,7 @@ from audit.store import NotDurable
 from audit.tree import ProofError, hash_leaf
 from audit.verify import ReceiptFile, VerificationReport, load_trust, verify_receipt
 from audit.verify import describe as describe_report
+from audit.verify_export import ExportInvalid, ExportTrust, VerifiedExport, verify_export
 from audit.verify_list import ListTrust, verify_list
 from audit.witness_api import OpenWitness
 
@@ -77,9 +81,14 @@ __all__ = [
     "EntryLine",
     "EntryRow",
     "EpochKeys",
+    "ExportInvalid",
+    "ExportPull",
+    "ExportRequest",
+    "ExportTrust",
     "FenceDesk",
     "FenceReceipt",
     "FenceRow",
+    "FileFormat",
     "GroundKind",
     "Grounds",
     "Group",
@@ -108,6 +117,7 @@ __all__ = [
     "SignatureType",
     "Verdict",
     "VerificationReport",
+    "VerifiedExport",
     "VerifierKey",
     "blinded",
     "commit_body",
@@ -135,6 +145,7 @@ __all__ = [
     "plain_body",
     "teller_name",
     "to_columns",
+    "verify_export",
     "verify_list",
     "verify_receipt",
 ]

@@ -24,7 +24,7 @@ from audit.epoch import EpochKeys
 from audit.model import Content, EntryKind, EntryRow, Heading, SearchTokens
 from audit.reach import Reach
 from audit.search_store import Found, Opened, ReadingPool, Sought
-from exchange.canonical import b64url, parse_json
+from exchange.canonical import b64url, canonical, parse_json
 from exchange.clock import Clock, rfc3339
 from exchange.identifiers import parse_enterprise_id, parse_person_id, parse_service_id, parse_subsystem_id
 from exchange.problem import Problem
@@ -156,7 +156,7 @@ class ReadingRoom:
         """`pool` and `desk` log in as the auditor; `keys` are those of every live epoch."""
         self._pool, self._desk, self._keys, self._clock = pool, desk, keys, clock
         self.bodies = bodies
-        self._sittings: dict[tuple[str, str], datetime] = {}
+        self._sittings: dict[tuple[str, str, str, bytes], datetime] = {}
 
     async def search(self, look: Look, request: SearchRequest) -> SearchPage:
         """One page. Raises Problem `malformed-request`, `too-large` if the search takes too long, `audit-unavailable`."""
@@ -187,15 +187,20 @@ class ReadingRoom:
             raise Problem("not-found", "no entry has that serial")
         return _opened(opened, body, read)
 
-    async def sit_down(self, look: Look, what: str) -> None:
-        """Record that a reader takes entry bundles: one entry a sitting, or a monitor would write one for each it reads.
+    async def sit_down(
+        self, look: Look, what: str, scope: str = "bundles", criteria: dict[str, Any] | None = None, subject: str | None = None
+    ) -> None:
+        """Record that a reader takes entry bundles or pages of an export: one entry a sitting, and one for other criteria.
 
-        Raises Problem `audit-unavailable`.
+        A monitor would otherwise write one for each bundle that it reads. Raises Problem `audit-unavailable`.
         """
-        now, key = datetime.fromtimestamp(self._clock.now(), UTC), (look.reader.account, look.reason)
+        now, asked = datetime.fromtimestamp(self._clock.now(), UTC), criteria or {}
+        key = (look.reader.account, look.reason, scope, canonical(asked))
         self._sittings = {held: until for held, until in self._sittings.items() if until > now}
         if key not in self._sittings:
-            await self._record(look, "bundles", 0, {"from": what}, self._keys.tokens(officer=look.reader.account))
+            tokens = self._keys.tokens(subject=_subject(subject), officer=look.reader.account)
+            named = {"criteria": asked} if criteria is not None else {}
+            await self._record(look, scope, 0, {"from": what, **named}, tokens)
             self._sittings[key] = now + SITTING
 
     def rid(self, consumer: str, request_id: str) -> bytes:

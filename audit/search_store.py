@@ -38,7 +38,7 @@ class ReadingPool:
                 "application_name": "audit-reader",
                 "default_transaction_read_only": "on",
                 "statement_timeout": str(_STATEMENT_MS),
-                # The criteria are one statement for all searches: see _CRITERIA.
+                # The criteria are one statement for all searches: see CRITERIA.
                 "plan_cache_mode": "force_custom_plan",
                 "jit": "off",
             },
@@ -84,7 +84,7 @@ async def _keep_as_it_is(_connection: object) -> None:
 # Every criterion that is not given is null; plans are made for the values at hand, so that such a line costs nothing and
 # the indexes of the others serve. Services begin with their provider's name, and '0' follows '/': so the index over
 # services finds a provider.
-_CRITERIA: Final = """
+CRITERIA: Final = """
         ($1::timestamptz IS NULL OR e.at >= $1)
     AND ($2::timestamptz IS NULL OR e.at < $2)
     AND ($3::text IS NULL OR e.consumer = $3)
@@ -178,7 +178,7 @@ def ask(sought: Sought, *, with_bodies: bool = False) -> Asked:
     ]
     tokens = [sought.subjects, sought.officers, sought.cases]
     asked = Asked("", values)
-    fits = f"{_CRITERIA} AND {_order(sought)[0]} AND {within_reach(asked.parameter(sought.within))}"
+    fits = f"{CRITERIA} AND {_order(sought)[0]} AND {within_reach(asked.parameter(sought.within))}"
     if tokens == [None, None, None] and not with_bodies:
         return Asked(f"FROM audit.entry e WHERE {fits}", values)
     values += tokens

@@ -158,6 +158,22 @@ def root_at(size: int, read_tile: TileReader) -> bytes:
     return _StoredTree(size, read_tile).hash_span((0, size)) if size else EMPTY_ROOT
 
 
+def peak_tiles(at: int, size: int) -> list[TileName]:
+    """The tiles from which `peaks_at` reads."""
+    return _tiles_behind([(0, at)], size)
+
+
+def peaks_at(at: int, size: int, read_tile: TileReader) -> list[bytes]:
+    """The hashes of the complete subtrees that the first `at` leaves fall apart into, large to small: a `Frontier`'s peaks.
+
+    Read from the tree of `size` leaves. Raises ProofError if that one is smaller, or what the reader raises.
+    """
+    if not 0 <= at <= size:
+        raise ProofError(f"a tree of {size} has no first {at} leaves")
+    tree = _StoredTree(size, read_tile)
+    return [tree.hash_span((index << height, (index + 1) << height)) for height, index in _subtrees((0, at))]
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """增长结果. What appending leaves to a tree gave: its new root, and every tile that is new or wider than before."""

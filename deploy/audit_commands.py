@@ -12,6 +12,8 @@ import typer
 from rich.table import Table
 
 from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, make_evidence, verify_receipt
+from deploy.export_commands import export
+from deploy.export_commands import verify as verify_export_files
 from deploy.home import Home, default_home
 from deploy.receipts import write_trust
 from deploy.retention_commands import app as retention
@@ -23,6 +25,8 @@ from exchange.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(no_args_is_help=True)
+app.command("export")(export)
+app.command("verify-export")(verify_export_files)
 app.add_typer(retention, name="retention", help="保存期限 retention of bodies")
 
 
