@@ -107,6 +107,11 @@ class AuditClient:
         content = canonical({"entry": b64url(leaf), **chosen})
         return await self._send("POST", "/log/proof", {"content-type": "application/json"}, content)
 
+    async def timestamp(self, size: int) -> tuple[int, bytes]:
+        """The time-stamp over the smallest stamped checkpoint of at least that size: its size, and the response, not verified."""
+        answer = await self._answer("GET", f"/log/timestamp/{size}", {})
+        return int(answer.headers["exchange-log-size"]), answer.content
+
     async def _post(self, path: str, request: BaseModel) -> bytes:
         headers = {"content-type": "application/json", **self._authorization()}
         return await self._send("POST", path, headers, request.model_dump_json(exclude_none=True).encode())
@@ -118,6 +123,9 @@ class AuditClient:
         return {"exchange-reason": quote(reason), **self._authorization()}
 
     async def _send(self, method: str, path: str, headers: dict[str, str], content: bytes | None = None) -> bytes:
+        return (await self._answer(method, path, headers, content)).content
+
+    async def _answer(self, method: str, path: str, headers: dict[str, str], content: bytes | None = None) -> httpx2.Response:
         try:
             answer = await self._http.request(method, self._url + path, headers=headers, content=content, timeout=_SECONDS)
         except httpx2.HTTPError as error:
@@ -126,7 +134,7 @@ class AuditClient:
             raise _problem(answer.status_code, answer.content)
         if len(answer.content) > MAX_ANSWER_BYTES:
             raise Problem("too-large", "the answer is larger than an answer may be")
-        return answer.content
+        return answer
 
 
 def _problem(status: int, content: bytes) -> Problem:

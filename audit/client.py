@@ -24,7 +24,7 @@ from audit.entries import (
     plain_body,
 )
 from audit.epoch import EpochKeys
-from audit.evidence import make_evidence
+from audit.evidence import CheckpointStamp, entry_of, make_evidence
 from audit.export import ExportRequest
 from audit.export_client import ExportPull
 from audit.export_files import FileFormat
@@ -53,12 +53,14 @@ from audit.model import (
 )
 from audit.note import SignatureType, VerifierKey, parse_vkey
 from audit.policy import Group, KnownLog, KnownWitness, Policy, PolicyError, load_policy, parse_policy
+from audit.proof import parse_proof
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
 from audit.store import NotDurable
+from audit.timestamping import StampRefused, StampRoots
 from audit.tree import ProofError, hash_leaf
-from audit.verify import ReceiptFile, VerificationReport, load_trust, verify_receipt
+from audit.verify import ReceiptFile, VerificationReport, load_trust, parse_receipt_file, verify_receipt
 from audit.verify import describe as describe_report
 from audit.verify_export import ExportInvalid, ExportTrust, VerifiedExport, verify_export
 from audit.verify_list import ListTrust, verify_list
@@ -74,6 +76,7 @@ __all__ = [
     "Answer",
     "AuditClient",
     "BodyKeys",
+    "CheckpointStamp",
     "Content",
     "DailyQuota",
     "EntryDesk",
@@ -115,6 +118,8 @@ __all__ = [
     "SearchRequest",
     "SearchTokens",
     "SignatureType",
+    "StampRefused",
+    "StampRoots",
     "Verdict",
     "VerificationReport",
     "VerifiedExport",
@@ -122,6 +127,7 @@ __all__ = [
     "blinded",
     "commit_body",
     "describe_report",
+    "entry_of",
     "from_columns",
     "hash_leaf",
     "heads_name",
@@ -141,6 +147,8 @@ __all__ = [
     "month_of",
     "new_blind",
     "parse_policy",
+    "parse_proof",
+    "parse_receipt_file",
     "parse_vkey",
     "plain_body",
     "teller_name",

@@ -1,8 +1,9 @@
 """Evidence of one disclosure, as one file that an expert can check with openssl and nothing of ours.
 
 A zip with: the receipt file as the consumer holds it; each signed text beside its signature and key, cut out so that
-`openssl` takes them as they are; the entry and its path in the log; when each key was valid; what to do, in two languages,
-and the same as a script. The bytes depend on the receipt and the keys only.
+`openssl` takes them as they are; the entry and its path in the log; when each key was valid, with the certificates that say so;
+a time-stamp over the checkpoint if there is one; what to do, in two languages, and the same as a script. The bytes depend on the
+receipt, the keys and the time-stamp only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.note import VerifierKey, parse_note
 from audit.proof import parse_proof
+from audit.timestamping import StampRoots, verify_timestamp
 from audit.tree import hash_leaf
 from audit.verify import ReceiptFile, Trust, TrustedKey, parse_receipt_file, verify_receipt
 from exchange.canonical import b64url_decode, parse_json, sha256
@@ -59,11 +61,20 @@ class Signed:
         return encode_dss_signature(r, s)
 
 
-def make_evidence(raw: bytes, trust: Trust) -> bytes:
+@dataclass(frozen=True, slots=True)
+class CheckpointStamp:
+    """检查点时间戳. An RFC 3161 response over the checkpoint of the receipt's proof, and the roots (PEM) of its authority."""
+
+    response: bytes
+    roots: StampRoots
+
+
+def make_evidence(raw: bytes, trust: Trust, stamp: CheckpointStamp | None = None) -> bytes:
     """The bundle of a receipt file with request and proof.
 
-    Raises Problem `record-incomplete` if request or proof is missing, `record-invalid` if the receipt does not verify: nothing
-    is bundled that would not hold. Raises as `parse_receipt_file`.
+    Raises StampRefused if the time-stamp is none over that checkpoint; Problem `record-incomplete` if request or proof is
+    missing, `record-invalid` if the receipt does not verify: nothing is bundled that would not hold. Raises as
+    `parse_receipt_file`.
     """
     file = parse_receipt_file(raw)
     if file.request is None or file.proof is None:
@@ -77,10 +88,14 @@ def make_evidence(raw: bytes, trust: Trust) -> bytes:
         members |= each.members(name)
     path, script = _inclusion(file)
     members |= path
+    certified, certificate_steps = _certificates(signed, trust, _at(file))
+    members |= certified
+    stamped, stamp_steps = _stamped(signed["checkpoint"].text, stamp)
+    members |= stamped
     members["keys.json"] = json.dumps([_told(each) for each in keys], ensure_ascii=False, indent=1).encode()
     members["says.json"] = json.dumps(report.document(), ensure_ascii=False, indent=1).encode()
     steps = [f"echo {name}: && {each.command(name)}" for name, each in signed.items()]
-    members["verify.sh"] = _script([*steps, *script]).encode()
+    members["verify.sh"] = _script([*steps, *certificate_steps, *stamp_steps, *script]).encode()
     for language in ("zh-CN", "en"):
         text = resources.files("audit").joinpath("evidence_readme", f"{language}.md").read_text(encoding="utf-8")
         members[f"README.{language}.md"] = text.encode()
@@ -93,7 +108,7 @@ def _signatures(file: ReceiptFile, trust: Trust) -> tuple[dict[str, Signed], lis
     """Request, record, receipt and checkpoint, each as it was signed, and the keys of the first three."""
     body, _, binding = file.presentation.rpartition("~")
     record, receipt = _jws(body.partition("~")[0], trust), _jws(binding, trust)
-    leaf = parse_json(b64url_decode(parse_json(b64url_decode(binding.split(".")[1]))["entry"]))
+    leaf = parse_json(entry_of(file))
     base, signature = file.request or (b"", b"")
     request = Signed(base, signature, trust.keys[leaf["consumer_key"]].key)
     checkpoint = parse_note(parse_proof(file.proof or b"").checkpoint)
@@ -115,6 +130,43 @@ def _jws(token: str, trust: Trust) -> Signed:
     return Signed(text.encode("ascii"), b64url_decode(signature), trust.keys[kid].key)
 
 
+def _at(file: ReceiptFile) -> int:
+    """When it was disclosed, in Unix seconds, as the entry says."""
+    at_ms: int = parse_json(entry_of(file))["at"]
+    return at_ms // 1000
+
+
+def entry_of(file: ReceiptFile) -> bytes:
+    """The bytes of the entry in the log, as the receipt holds them."""
+    binding = file.presentation.rpartition("~")[2]
+    return b64url_decode(parse_json(b64url_decode(binding.split(".")[1]))["entry"])
+
+
+def _certificates(signed: Mapping[str, Signed], trust: Trust, at: int) -> tuple[dict[str, bytes], list[str]]:
+    """Each key's certificate with the authority's, and the steps: valid at the time, and of that very key.
+
+    The log's key has none: who reads the log knows it as a whole.
+    """
+    members: dict[str, bytes] = {}
+    steps: list[str] = []
+    for name, each in signed.items():
+        known = trust.keys.get(each.key.kid)
+        if known is None or known.certificate is None or trust.authority is None:
+            continue
+        members |= {f"{name}.crt": known.certificate.encode(), "authority.crt": trust.authority.encode()}
+        steps.append(f"openssl verify -CAfile authority.crt -attime {at} {name}.crt")
+        steps.append(f"openssl x509 -in {name}.crt -noout -pubkey | cmp - {name}.pem")
+    return members, steps
+
+
+def _stamped(checkpoint: bytes, stamp: CheckpointStamp | None) -> tuple[dict[str, bytes], list[str]]:
+    if stamp is None:
+        return {}, []
+    verify_timestamp(stamp.response, checkpoint, stamp.roots)
+    members = {"checkpoint.tsr": stamp.response, "stamp-roots.crt": stamp.roots.pem}
+    return members, ["openssl ts -verify -data checkpoint.txt -in checkpoint.tsr -CAfile stamp-roots.crt"]
+
+
 def _told(key: TrustedKey) -> Mapping[str, Any]:
     """A key with its owner and times, as the registry had them."""
     return {
@@ -124,15 +176,14 @@ def _told(key: TrustedKey) -> Mapping[str, Any]:
         "valid_from": rfc3339(key.valid_from),
         "valid_until": rfc3339(key.valid_until),
         "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+        "certified": key.certificate is not None,
         "jwk": dict(key.key.jwk),
     }
 
 
 def _inclusion(file: ReceiptFile) -> tuple[dict[str, bytes], list[str]]:
     """The entry, the hashes beside its path with the side on which each stands, and the steps that lead to the root."""
-    proof = parse_proof(file.proof or b"")
-    binding = file.presentation.rpartition("~")[2]
-    leaf = b64url_decode(parse_json(b64url_decode(binding.split(".")[1]))["entry"])
+    proof, leaf = parse_proof(file.proof or b""), entry_of(file)
     size = int(parse_note(proof.checkpoint).text.split("\n")[1])
     members = {"entry.json": leaf, "entry.hash": hash_leaf(leaf)}
     steps = ["printf '\\000' | cat - entry.json | openssl dgst -sha256 -binary > node", "cmp node entry.hash"]

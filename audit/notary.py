@@ -18,6 +18,7 @@ from audit.cosigning import Gatherer, Witnessed
 from audit.notary_store import Cosigned
 from audit.note import VerifierKey
 from audit.tiles import HASH_BYTES, TileName
+from audit.timestamping import StampRefused
 from exchange.clock import Clock
 from exchange.log import get_logger
 
@@ -25,10 +26,6 @@ RESIGN_MS: Final = 60_000
 STAMP_MS: Final = 60_000
 
 log = get_logger(__name__)
-
-
-class StampRefused(Exception):
-    """No time-stamp was had; the reason in words, without anything secret."""
 
 
 class Stamper(Protocol):

@@ -16,6 +16,7 @@ from audit.notary import Notary, TileShelf
 from audit.notary_config import NotarySettings
 from audit.policy import load_policy
 from audit.proof import TrustPolicy
+from audit.timestamping import StampRoots, TimestampAuthority
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.log import configure_logging, get_logger
@@ -56,7 +57,7 @@ class NotaryLoop:
         connection = await asyncpg.connect(self._url, timeout=5, server_settings={"application_name": "notary", "jit": "off"})
         try:
             gatherer = Gatherer(http, self._policy, TileShelf(connection).load)
-            notary = Notary(connection, self._log, gatherer, None, self._clock)
+            notary = Notary(connection, self._log, gatherer, self._authority(http), self._clock)
             while True:
                 cosigned = await notary.round()
                 if cosigned is not None and cosigned.met:
@@ -68,6 +69,10 @@ class NotaryLoop:
                 await asyncio.sleep(self._settings.round_seconds)
         finally:
             connection.terminate()
+
+    def _authority(self, http: httpx2.AsyncClient) -> TimestampAuthority | None:
+        url, roots = self._settings.timestamp_url, self._settings.timestamp_roots_file
+        return None if url is None or roots is None else TimestampAuthority(url, StampRoots.load(roots), http)
 
 
 def build(settings: NotarySettings, clock: Clock) -> FastAPI:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -31,3 +31,9 @@ class NotarySettings(BaseSettings):
     """PEM: the roots under which the authority's certificate is believed. Needed with `timestamp_url`."""
     log_level: str = "info"
     """debug | info | warning | error."""
+
+    @model_validator(mode="after")
+    def _believed(self) -> NotarySettings:
+        if (self.timestamp_url is None) != (self.timestamp_roots_file is None):
+            raise ValueError("timestamp_url and timestamp_roots_file come together")
+        return self

@@ -129,6 +129,8 @@ class TrustedKey:
     valid_from: int
     valid_until: int
     revoked_at: int | None
+    certificate: str | None = None
+    """X.509, PEM, if the trust file has it."""
 
     def require_valid(self, use: str, owner: str, at: int) -> None:
         """Raise ValueError unless the key was this owner's, for this use, and valid at this time."""
@@ -146,6 +148,8 @@ class Trust:
 
     keys: Mapping[str, TrustedKey]
     log: TrustPolicy
+    authority: str | None = None
+    """The certificate (PEM) of whoever signs the keys' certificates."""
 
     def key_of(self, kid: str) -> VerifyKey | None:
         """A key whenever it was valid: when that was is a check of its own."""
@@ -168,12 +172,14 @@ def load_trust(path: Path) -> Trust:
         keys = [_trusted_key(each) for each in document["keys"]]
         log = parse_vkey(document["log"])
         policy = _trusted_log(document, log)
-        origin = document.get("origin", log.name)
+        origin, authority = document.get("origin", log.name), document.get("authority")
     except (Problem, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a trust file: {error!r}") from error
     if origin != log.name:
         raise ValueError(f"{file} names the log {origin} and gives the key of {log.name}")
-    return Trust({each.key.kid: each for each in keys}, policy)
+    if authority is not None and not isinstance(authority, str):
+        raise ValueError(f"{file} has an authority that is no certificate")
+    return Trust({each.key.kid: each for each in keys}, policy, authority)
 
 
 def _trusted_log(document: Mapping[str, Any], log: VerifierKey) -> TrustPolicy:
@@ -196,7 +202,10 @@ def _trusted_key(document: Mapping[str, Any]) -> TrustedKey:
     times = (document["valid_from"], document["valid_until"], 0 if revoked_at is None else revoked_at)
     if not (isinstance(owner, str) and isinstance(use, str) and all(type(time) is int for time in times)):
         raise ValueError(f"the key {key.kid} has an owner or times of the wrong shape")
-    return TrustedKey(key, owner, use, times[0], times[1], revoked_at)
+    certificate = document.get("certificate")
+    if certificate is not None and not isinstance(certificate, str):
+        raise ValueError(f"the certificate of the key {key.kid} has the wrong shape")
+    return TrustedKey(key, owner, use, times[0], times[1], revoked_at, certificate)
 
 
 # --- What is verified -------------------------------------------------------------------------------------------------------

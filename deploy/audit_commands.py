@@ -11,11 +11,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from audit.client import EntryLine, SearchPage, SearchRequest, describe_report, load_trust, make_evidence, verify_receipt
+from audit.client import (
+    EntryLine,
+    SearchPage,
+    SearchRequest,
+    StampRefused,
+    StampRoots,
+    describe_report,
+    load_trust,
+    make_evidence,
+    verify_receipt,
+)
 from deploy.export_commands import export
 from deploy.export_commands import verify as verify_export_files
 from deploy.home import Home, default_home
-from deploy.receipts import write_trust
+from deploy.receipts import fetch_stamp, write_trust
 from deploy.retention_commands import app as retention
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
@@ -118,18 +128,27 @@ def evidence(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A receipt file with request and proof.")],
     bundle: Annotated[Path, typer.Argument(dir_okay=False, help="The zip to be written.")],
     trust: Annotated[Path | None, typer.Option(exists=True, help="keys.json; default: that of the local exchange.")] = None,
+    stamp_roots: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Roots (PEM) of the time-stamp authority."),
+    ] = None,
     home: HomeOption = None,
     language: LanguageOption = None,
 ) -> None:
     """Bundle one disclosure for an expert who has openssl and nothing of ours. 证据包."""
     says = speaker(language)
+    raw, stamp = file.read_bytes(), None
     try:
-        bundle.write_bytes(make_evidence(file.read_bytes(), load_trust(trust or Home(home or default_home()).trust)))
+        if stamp_roots is not None:
+            roots = StampRoots.load(stamp_roots)
+            raw, stamp = run_in_session(home, says, lambda session: fetch_stamp(session, raw, roots))
+        bundle.write_bytes(make_evidence(raw, load_trust(trust or Home(home or default_home()).trust), stamp))
     except FileNotFoundError:
         says.bad("没有信任材料，请先 yitong audit trust", "there are no keys to check against: yitong audit trust first")
         raise typer.Exit(1) from None
-    except Problem as problem:
-        says.bad(f"不能作为证据：{problem.detail}", f"this is no evidence: {problem.detail}")
+    except (Problem, StampRefused) as refused:
+        why = refused.detail if isinstance(refused, Problem) else str(refused)
+        says.bad(f"不能作为证据：{why}", f"this is no evidence: {why}")
         raise typer.Exit(1) from None
     says.good(f"证据包已写入 {bundle}", f"the evidence is written to {bundle}")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from audit.client import ReceiptFile
+from audit.client import CheckpointStamp, ReceiptFile, StampRoots, entry_of, parse_proof, parse_receipt_file
 from deploy.session import Session
 from exchange.problem import Problem
 from gateway.client import Fetched
@@ -27,11 +28,13 @@ async def write_trust(session: Session, path: Path | None = None) -> Path:
             "valid_from": key.valid_from,
             "valid_until": key.valid_until,
             "revoked_at": key.revoked_at,
+            "certificate": key.certificate,
         }
         for key in await session.identity.list_keys()
     ]
     path = path or session.home.trust / "keys.json"
-    document = {"keys": keys, "log": snapshot.log_vkey, "origin": snapshot.log_origin}
+    authority = await session.identity.authority()
+    document = {"keys": keys, "log": snapshot.log_vkey, "origin": snapshot.log_origin, "authority": authority}
     path.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return path
 
@@ -44,6 +47,15 @@ async def keep_receipt(session: Session, fetched: Fetched, path: Path) -> None:
     await asyncio.to_thread(_write, path, ReceiptFile(fetched.presentation, fetched.request).encode())
     proof = await _proof(session, fetched.answer.receipt.entry)
     await asyncio.to_thread(_write, path, ReceiptFile(fetched.presentation, fetched.request, proof).encode())
+
+
+async def fetch_stamp(session: Session, raw: bytes, roots: StampRoots) -> tuple[bytes, CheckpointStamp]:
+    """A receipt file, proven against a checkpoint that was time-stamped, and the time-stamp. Raises Problem `not-found`."""
+    file, audit = parse_receipt_file(raw), session.audit()
+    leaf = entry_of(file)
+    index = parse_proof(await audit.proof(leaf)).index
+    size, response = await audit.timestamp(index + 1)
+    return replace(file, proof=await audit.proof(leaf, size=size)).encode(), CheckpointStamp(response, roots)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,13 +8,20 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from audit.evidence import make_evidence
+from audit.evidence import CheckpointStamp, make_evidence
+from audit.notary import signed_text
+from audit.proof import parse_proof
+from audit.timestamping import StampRefused, StampRoots, TimestampAuthority
 from audit.verify import Trust
 from exchange.canonical import b64url_decode, parse_json
+from exchange.keys import VerifyKey
 from exchange.problem import Problem
-from tests.audit.test_verify import prove, receipt_file, trust_document, trusting
+from identity.certificates import load_authority, make_authority
+from tests.audit.test_verify import NOW, prove, receipt_file, trust_document, trusting
+from tests.audit.tsa import OpensslAuthority
 
 
 @pytest.fixture
@@ -56,6 +63,8 @@ def test_the_documented_commands_are_those_that_check_it(trust: Trust, tmp_path:
     for language in ("zh-CN", "en"):
         text = (directory / f"README.{language}.md").read_text(encoding="utf-8")
         shown = [line.strip() for line in text.splitlines() if line.strip().startswith("openssl ")]
+        # Certificates and the time-stamp are of the test below: this receipt's keys have none.
+        shown = [each for each in shown if not each.startswith(("openssl verify", "openssl x509", "openssl ts"))]
         assert len(shown) == 2
         # The request of this receipt was signed by an Ed25519 key; the record's key is one of an elliptic curve.
         assert shown[0].replace("request", "record") in " ".join(commands)
@@ -109,3 +118,50 @@ def test_it_says_whose_keys_were_valid_when(trust: Trust, tmp_path: Path) -> Non
     keys = parse_json((directory / "keys.json").read_bytes())
     assert {key["use"] for key in keys} == {"subsystem", "gateway"}
     assert all(key["valid_from"] < key["valid_until"] and key["revoked_at"] is None for key in keys)
+
+
+def _certified(directory: Path, now: int) -> dict[str, object]:
+    """A trust file whose keys have certificates of a real authority."""
+    make_authority(directory / "ca.key", directory / "ca.crt", instance="CN-YA", now=now - 1000)
+    authority = load_authority(directory / "ca.key", directory / "ca.crt")
+    document = trust_document()
+    for entry in document["keys"]:
+        key = VerifyKey.from_jwk(entry["jwk"])
+        times = {"valid_from": entry["valid_from"], "valid_until": entry["valid_until"]}
+        entry["certificate"] = authority.issue(key, entry["owner"], serves=False, **times)
+    return {**document, "authority": authority.pem}
+
+
+@pytest.mark.invariant("I-21")
+async def test_certificates_of_that_moment_and_a_time_stamp_are_checked_with_openssl(tmp_path: Path) -> None:
+    tsa = OpensslAuthority(tmp_path / "tsa")
+    file, certified = receipt_file(), trusting(tmp_path, _certified(tmp_path, NOW))
+    assert file.proof is not None
+    roots = StampRoots.load(tsa.roots)
+    text = signed_text(parse_proof(file.proof).checkpoint)
+    authority = TimestampAuthority("http://tsa.test", roots, httpx2.AsyncClient(transport=tsa))
+    stamp = CheckpointStamp(await authority.stamp(text), roots)
+    directory = unpacked(make_evidence(file.encode(), certified, stamp), tmp_path / "evidence")
+    assert verify(directory)
+    steps = (directory / "verify.sh").read_text(encoding="utf-8")
+    for language in ("zh-CN", "en"):
+        shown = (directory / f"README.{language}.md").read_text(encoding="utf-8")
+        for line in (each.strip() for each in shown.splitlines()):
+            if line.startswith(("openssl verify", "openssl x509", "openssl ts")):
+                assert all(part in steps for part in line.split("…")), line
+    moment = steps.partition("-attime ")[2].split()[0]
+    for name in ("record", "receipt"):
+        # A certificate that was not valid then, one of another key, and a stamp over other bytes do not hold.
+        early = run("openssl", "verify", "-CAfile", "authority.crt", "-attime", "1", f"{name}.crt", cwd=directory)
+        assert early.returncode != 0
+        assert (
+            run("openssl", "verify", "-CAfile", "authority.crt", "-attime", moment, f"{name}.crt", cwd=directory).returncode == 0
+        )
+    for first, second in (("record.crt", "receipt.crt"), ("checkpoint.txt", "entry.json")):
+        bent = unpacked(make_evidence(file.encode(), certified, stamp), tmp_path / f"bent-{first}")
+        (bent / first).write_bytes((bent / second).read_bytes())
+        assert not verify(bent)
+    with pytest.raises(StampRefused):
+        make_evidence(file.encode(), certified, CheckpointStamp(await authority.stamp(text + b"x"), roots))
+    told = parse_json((directory / "keys.json").read_bytes())
+    assert all(key["certified"] for key in told)

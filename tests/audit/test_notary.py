@@ -14,11 +14,12 @@ from fastapi import FastAPI
 
 from audit import notary_store
 from audit.cosigning import Gatherer
-from audit.notary import Notary, Stamper, StampRefused, TileShelf, signed_text
+from audit.notary import Notary, Stamper, TileShelf, signed_text
 from audit.notary_store import Cosigned
 from audit.note import Checkpoint, SignatureType, VerifierKey, open_checkpoint, sign_checkpoint
 from audit.policy import Policy, parse_policy
 from audit.proof import TrustPolicy, verify_proof
+from audit.timestamping import StampRefused
 from audit.tree import ProofError
 from audit.witness import Submission, Witness, WitnessState
 from audit.witness_api import witness_router
