@@ -54,6 +54,7 @@ from audit.model import (
 from audit.note import SignatureType, VerifierKey, parse_vkey
 from audit.policy import Group, KnownLog, KnownWitness, Policy, PolicyError, load_policy, parse_policy
 from audit.proof import parse_proof
+from audit.reconciliation import GRACE, Finding, Reconciliation, ReconciliationRequest
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
@@ -67,6 +68,7 @@ from audit.verify_list import ListTrust, verify_list
 from audit.witness_api import OpenWitness
 
 __all__ = [
+    "GRACE",
     "MAX_BATCH",
     "AccessesPage",
     "AccessesRequest",
@@ -92,6 +94,7 @@ __all__ = [
     "FenceReceipt",
     "FenceRow",
     "FileFormat",
+    "Finding",
     "GroundKind",
     "Grounds",
     "Group",
@@ -109,6 +112,8 @@ __all__ = [
     "ProofError",
     "QuotaLimit",
     "ReceiptFile",
+    "Reconciliation",
+    "ReconciliationRequest",
     "RecordedDenial",
     "ReleaseDesk",
     "ReleaseRow",

@@ -1,4 +1,4 @@
-"""Exports over HTTP, for auditors, each within its reach."""
+"""Exports and reconciliation over HTTP, for auditors, each within its reach."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from audit.api import AnyAuditor
+from audit.api import AnyAuditor, Room
 from audit.export import Exporting, ExportRequest
 from audit.export_statement import ExportPage
+from audit.reconciliation import Reconciliation, ReconciliationRequest, reconcile
 from audit.search import Look
 from exchange.web import problem_responses, require_strict_json
 
@@ -34,3 +35,16 @@ async def post_export(
     """A page looks at 10,000 places and gives 2,000 entries at most; the next begins where the statement says it ended."""
     response.headers["cache-control"] = "no-store"
     return await office.page(Look(person, body.reason, body.read_purpose), body)
+
+
+@router.post(
+    "/reconciliations",
+    summary="A provider's access records held against the log; the look is recorded before it leaves",
+    responses=problem_responses(
+        "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
+    ),
+)
+async def post_reconciliation(body: ReconciliationRequest, person: AnyAuditor, room: Room, response: Response) -> Reconciliation:
+    """For auditors of that provider's member, or of the whole log."""
+    response.headers["cache-control"] = "no-store"
+    return await reconcile(room, Look(person, body.reason, body.read_purpose), body)

@@ -28,3 +28,12 @@ def create_access_record() -> None:
     """Create the table and its index in the schema that the migration runs in."""
     op.execute(_TABLE)
     op.execute(_INDEX)
+
+
+# A window of time, as reconciliation asks for it.
+_BY_TIME = "CREATE INDEX IF NOT EXISTS access_record_at ON access_record (at, id)"
+
+
+def index_access_record_by_time() -> None:
+    """Create the index by time in the schema that the migration runs in."""
+    op.execute(_BY_TIME)

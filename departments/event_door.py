@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -26,6 +27,11 @@ class EventDoor:
         """Change the register and say so; where the event stands in the chain. An id that was said happens once."""
         body = {"id": identifier or str(uuid.uuid4()), "type": kind, "subject": subject, "values": dict(values or {})}
         return await self._wire.send(self._who, "POST", "/events", body)
+
+    async def access_records(self, since: datetime, until: datetime) -> dict[str, Any]:
+        """What the department answered within a window, oldest first: `records`, and whether there are `more`."""
+        body = {"since": since.isoformat(), "until": until.isoformat()}
+        return await self._wire.send(self._who, "POST", "/access-records", body)
 
     async def lag(self) -> dict[str, Any]:
         """How far publishing has come."""

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from departments.doorkeeper import OwnSystem
 from departments.life_event import LifeEvent
 from departments.publishing import Publisher
 from exchange.clock import rfc3339
-from exchange.control import signed_by
-from exchange.identifiers import parse_subsystem_id
-from exchange.keys import VerifyKey
 from exchange.problem import Problem
 from exchange.web import problem_responses, require_strict_json
 
@@ -59,26 +57,6 @@ def publisher_of(request: Request) -> Publisher:
 
 
 ThePublisher = Annotated[Publisher, Depends(publisher_of)]
-
-
-async def own_system(request: Request, publisher: ThePublisher) -> str:
-    """FastAPI dependency: the system of this member that signed the call. Raises as `signed_by`, and `forbidden`."""
-    snapshot, now = publisher.snapshots.current(), publisher.clock.now()
-
-    def key_of(kid: str, owner: str) -> VerifyKey | None:
-        entry = snapshot.key(kid)
-        return entry.key if entry is not None and entry.owner == owner and entry.is_active(now) else None
-
-    caller, _ = await signed_by(request, key_of=key_of, now=now)
-    members = {data_set.member for data_set in publisher.data_sets}
-    found = snapshot.subsystems.get(caller)
-    system = parse_subsystem_id(caller) if found is not None else None
-    if system is None or system.member.member not in members or system.member.instance != publisher.instance:
-        raise Problem("forbidden", "only a system of this department says what happened here")
-    return str(system)
-
-
-OwnSystem = Annotated[str, Depends(own_system)]
 
 
 @router.post(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import asyncpg
@@ -13,8 +14,10 @@ from departments.model import DataSet
 from departments.provider import AccessRow
 from departments.store import read_row
 from exchange.batch import BatchWriter, StandingConnection
+from exchange.canonical import b64url
 from exchange.problem import Problem
 
+MAX_ACCESS_ROWS = 1000
 _BATCH = 256
 _READ_SECONDS = 1.0
 """One row by its key takes milliseconds; a gateway waits at least as long for the log to say that it is there."""
@@ -27,6 +30,12 @@ FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::te
 ORDER BY req
 ON CONFLICT (req) DO NOTHING
 RETURNING req
+"""
+
+
+# Ids follow time closely enough for one writer, but not for two processes: so the time is what is asked for.
+_ACCESSES = """
+SELECT req, at, consumer, service, right_id, names FROM access_record WHERE at >= $1 AND at < $2 ORDER BY at, id LIMIT $3
 """
 
 
@@ -51,6 +60,26 @@ class PostgresRegisters:
     async def record(self, row: AccessRow) -> bool:
         """Make an access record durable; False if this `req` has one. Raises `provider-failed`, `overloaded`."""
         return await self._records.put(row)
+
+    async def access_records(self, since: datetime, until: datetime, limit: int) -> list[dict[str, Any]]:
+        """The access records of a window, oldest first, without the tokens. Raises `provider-failed`."""
+        try:
+            async with self._reading() as connection:
+                records = await connection.fetch(_ACCESSES, since, until, limit)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise Problem("provider-failed", reason=f"access records: {type(error).__name__}") from None
+        return [
+            {
+                "req": b64url(record["req"][:32]),
+                "position": int.from_bytes(record["req"][32:], "big"),
+                "at": record["at"],
+                "consumer": record["consumer"],
+                "service": record["service"],
+                "right": record["right_id"],
+                "names": list(record["names"]),
+            }
+            for record in records
+        ]
 
     async def close(self) -> None:
         """Finish what is being recorded."""

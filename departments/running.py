@@ -20,7 +20,9 @@ from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry, Counter
 
 from audit.client import OpenWitness
+from departments.access_api import router as access_router
 from departments.config import Settings
+from departments.doorkeeper import Doorkeeper
 from departments.model import DataSet
 from departments.provider import Provider, Registers
 from departments.publish_api import router
@@ -123,6 +125,7 @@ def provider_app(title: str, *, lifespan: Any = None, ready: Any = None) -> Fast
     """The HTTP side of a department as FastAPI sees it; its OpenAPI document is committed."""
     app = create_app(title, description="Say what happened in the register.", lifespan=lifespan, ready=ready)
     app.include_router(router)
+    app.include_router(access_router)
     return app
 
 
@@ -177,6 +180,7 @@ class Running:
             heard = [await client.subscribe(subject, queue=settings.department, cb=workers.take) for subject in self.subjects]
             await client.flush()  # ready means that the server knows where to send
             self._registers, self._bus, self._snapshots = registers, client, snapshots
+            app.state.doorkeeper, app.state.access_records = Doorkeeper(self.member, snapshots, clock), own
             app.state.publisher = publisher = self._publisher(pool, client, snapshots, key, metrics)
             if publisher is not None:
                 relaying = asyncio.create_task(publisher.run())
