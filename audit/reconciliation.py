@@ -151,9 +151,9 @@ async def reconcile(room: ReadingRoom, look: Look, request: ReconciliationReques
         releases = [_Read(each, parse_json(each.leaf)) for each in entries if each.kind == "release"]
         requests = await reconciliation_store.load_requests(connection, [b64url_decode(each.leaf["rid"]) for each in releases])
         aborted = await reconciliation_store.find_aborted(connection, [each.entry.serial for each in releases])
-        told = await _told_unasked(
-            room, connection, request, [each for each in releases if each.entry.serial in requests], requests
-        )
+        known = {(record.req, record.position) for record in request.records}
+        without = [serial for serial, (req, position) in requests.items() if (b64url(req), position) not in known]
+        told = await _told_unasked(room, connection, without)
     answered = {requests[each.entry.serial]: each for each in releases if each.entry.serial in requests}
     others = [_Read(each, parse_json(each.leaf)) for each in entries if each.kind != "release"]
     findings = _Comparison(request, answered, others, aborted, told, room.bodies).run()
