@@ -72,5 +72,16 @@ class FenceDesk:
         """
         return await or_problem(store.find_fences(self._connection, kind, grounds))
 
+    async def is_admitted(self) -> bool:
+        """Whether releases are placed since the database was started last. Raises Problem `audit-unavailable`."""
+        return await or_problem(store.is_admitted(self._connection))
+
+    async def confirm(self) -> None:
+        """Say that everything this owner has withdrawn stands in the fence: what a restored log waits for.
+
+        Raises Problem `audit-unavailable`.
+        """
+        await or_problem(store.confirm_owner(self._connection))
+
     def _sealed(self, row: FenceRow) -> FenceRow:
         return replace(row, content=self._sealer.seal(row.content, row.at_ms))

@@ -55,6 +55,15 @@ async def take_lead(connection: Session) -> int | None:
     return epoch
 
 
+async def admit_restart(connection: Session, size: int, root: bytes) -> bool:
+    """Let releases begin again after a start of the database: it holds the head that the signer remembers (0: none).
+
+    False if that cannot be said, or if it is another cluster or timeline than the one that was admitted.
+    """
+    admitted: bool = await connection.fetchval("SELECT audit.admit_restart($1, $2)", size, root)
+    return admitted
+
+
 async def high_water(connection: Session) -> int:
     """The serial up to which every entry is committed or will never be."""
     mark: int = await connection.fetchval("SELECT audit.high_water()")

@@ -84,6 +84,7 @@ class IntegratorLoop:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
             self.state = State.LEADING
             log.info("leading")
+            await self._admit(connection)
             index = SubjectIndex(connection, self._clock)
             size = 0
             while True:
@@ -103,6 +104,13 @@ class IntegratorLoop:
         finally:
             # Closing gives the lead back, so it is not left to a pool.
             connection.terminate()
+
+    async def _admit(self, connection: asyncpg.Connection) -> None:
+        """Let releases begin again after a start of the database, if what is remembered outside it stands in it."""
+        remembered = HeadMemory(self._settings.memory_path).load()
+        size, root = (0, b"") if remembered is None else (remembered.size, remembered.root)
+        if not await integration.admit_restart(connection, size, root):
+            log.critical("not-admitted", remembered=size, advice="docs/restore.md")
 
     def _note(self, published: Published) -> None:
         self._size.set(published.size)

@@ -34,6 +34,7 @@ ERASURE: Final = "body-erasure"
 HOLD: Final = "legal-hold"
 HOLD_ENDED: Final = "legal-hold-ended"
 EPOCH_ENDED: Final = "epoch-ended"
+ADMITTED: Final = "restored-database-admitted"
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
@@ -191,6 +192,13 @@ class Archivist:
         """End a hold; False if no such hold stands."""
         row = self._row(HOLD_ENDED, number, {"hold": number, "reason": reason})
         return await retention_store.lift_hold(self.connection, number, row) is not None
+
+    async def admit(self, head: str, reason: str) -> int:
+        """Let releases begin on a restored database; the serial of the entry. `head` is what the witnesses were asked.
+
+        Raises ObjectNotInPrerequisiteStateError while an owner has not confirmed.
+        """
+        return await retention_store.admit_restored(self.connection, self._row(ADMITTED, None, {"head": head, "reason": reason}))
 
     def _row(self, what: str, version: int | None, members: dict[str, Any]) -> EntryRow:
         at_ms, blind, body = self.clock.now_ms(), new_blind(), plain_body({"by": self.by, **members})

@@ -1,4 +1,4 @@
-"""`python -m audit.retention_app plan | apply | hold | lift`: carries the retention policy out, as the role yitong_archivist.
+"""`python -m audit.retention_app plan | apply | hold | lift | admit`: what the archivist does, as the role yitong_archivist.
 
 `plan` is the dry run: it says what would go and changes nothing. `apply` does it. What is printed is JSON; the exit status is 0,
 or 1 if something that is due could not go.
@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import httpx2
 
 from audit import retention_store
+from audit.admission import NotAdmitted, admit
+from audit.policy import load_policy
 from audit.retention import DEFAULT_POLICY, Archivist, MonthState, load_retention
 from audit.sealing import Sealer, SealingKeys
 from exchange.clock import SystemClock
@@ -57,6 +60,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     lifted = acts.add_parser("lift", help="end a hold")
     lifted.add_argument("hold", type=int)
     lifted.add_argument("--reason", required=True)
+    admitted = acts.add_parser("admit", help="let releases begin on a restored database")
+    admitted.add_argument("--witness-policy", type=Path, required=True)
+    admitted.add_argument("--reason", required=True)
     return parser.parse_args(argv)
 
 
@@ -80,6 +86,14 @@ async def _apply(archivist: Archivist, arguments: argparse.Namespace) -> dict[st
     return {"erased": gone, "not_erased": failed, "epochs_ended": epochs}
 
 
+async def _admit(archivist: Archivist, arguments: argparse.Namespace) -> dict[str, Any]:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        try:
+            return {"admitted": await admit(archivist, load_policy(arguments.witness_policy), http, arguments.reason)}
+        except NotAdmitted as refused:
+            return {"admitted": None, "why": str(refused)}
+
+
 async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     connection = await asyncpg.connect(with_password(arguments.url, arguments.password_file), timeout=5)
     try:
@@ -90,6 +104,8 @@ async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
                 return await _apply(archivist, arguments)
             case "hold":
                 return {"hold": await archivist.hold(arguments.first, arguments.last, arguments.reason)}
+            case "admit":
+                return await _admit(archivist, arguments)
             case "lift":
                 return {"lifted": await archivist.lift(arguments.hold, arguments.reason)}
         holds = await retention_store.load_holds(connection)
@@ -106,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the arguments say; the exit status."""
     done = asyncio.run(_run(_arguments(argv)))
     sys.stdout.write(json.dumps(done, ensure_ascii=False, indent=1) + "\n")
-    return 1 if done.get("not_erased") or done.get("lifted") is False else 0
+    return 1 if done.get("not_erased") or done.get("lifted") is False or done.get("why") else 0
 
 
 if __name__ == "__main__":

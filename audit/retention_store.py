@@ -98,5 +98,28 @@ async def record_epoch_end(connection: Session, row: EntryRow) -> int:
     return serial
 
 
+async def unconfirmed_owners(connection: Session) -> list[str]:
+    """Who has not held what they withdrew against the fence since the database was started last."""
+    owners: list[str] = await connection.fetchval("SELECT audit.unconfirmed_owners()")
+    return owners
+
+
+async def holds_head(connection: Session, size: int, root: bytes) -> bool:
+    """Whether the log published a checkpoint of this size and root."""
+    held: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM audit.checkpoint WHERE size = $1 AND root = $2)", size, root
+    )
+    return held
+
+
+async def admit_restored(connection: Session, row: EntryRow) -> int:
+    """Let releases begin on a restored database; the serial of the entry.
+
+    Raises ObjectNotInPrerequisiteStateError while an owner has not confirmed.
+    """
+    serial: int = await connection.fetchval("SELECT audit.admit_restored($1, $2)", *_columns(row))
+    return serial
+
+
 def _columns(row: EntryRow) -> tuple[object, object]:
     return heading_columns(row.heading), content_columns(row.content)

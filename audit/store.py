@@ -183,6 +183,17 @@ async def find_fences(connection: StandingConnection, kind: GroundKind, grounds:
     return [OpenFence(ground, cause, serial, unix_ms(since)) for ground, cause, serial, since in records]
 
 
+async def is_admitted(connection: StandingConnection) -> bool:
+    """Whether releases are placed at all since the server was started last."""
+    [record] = await connection.fetch("SELECT audit.is_admitted()")
+    return record[0] is True
+
+
+async def confirm_owner(connection: StandingConnection) -> None:
+    """Say that everything this role has withdrawn stands in the fence."""
+    await connection.fetch("SELECT audit.confirm_owner()")
+
+
 async def find_release(connection: StandingConnection, consumer: str, rid: bytes, position: int) -> PlacedRelease | None:
     """The release that holds a request id, if there is one."""
     records = await connection.fetch("SELECT * FROM audit.find_release($1, $2, $3)", consumer, rid, position)

@@ -122,3 +122,19 @@ def lift(
         says.bad(f"没有生效的留存令 {number}", f"no hold {number} stands")
         raise typer.Exit(1)
     says.good(f"留存令 {number} 已解除", f"hold {number} is lifted")
+
+
+@app.command("admit")
+def admit(
+    reason: ReasonOption,
+    by: ByOption = "operator",
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Let releases begin on a restored database, once witnesses and owners agree. 恢复后准入."""
+    says, place = speaker(language), Home(home or default_home())
+    done = _carry_out(home, says, by, "admit", "--witness-policy", str(place.witness_policy), "--reason", reason)
+    if done["admitted"] is None:
+        says.bad(f"未准入：{done['why']}", f"not admitted: {done['why']}")
+        raise typer.Exit(1)
+    says.good(f"已准入，条目 {done['admitted']}", f"admitted, entry {done['admitted']}")

@@ -68,7 +68,8 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
             await announcer.open()
             stack.push_async_callback(announcer.close)
             enrol = partial(keys.enrol_own, signing_key)
-            await _begin(ledger.flush, enrol, ledger.flush, keys.reconcile, consents.reconcile)
+            reassert = partial(_reassert, ledger, keys, consents)
+            await _begin(ledger.flush, enrol, ledger.flush, keys.reconcile, consents.reconcile, reassert)
             stack.push_async_callback(app.state.http.aclose)
             stack.push_async_callback(_stop, asyncio.create_task(_settle_for_ever(consents, settings.settle_seconds)))
             yield
@@ -94,6 +95,14 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
         app.include_router(router)
     _add_log_in(app, settings, clock)
     return app
+
+
+async def _reassert(ledger: Ledger, keys: KeyRegister, consents: ConsentRegister) -> None:
+    """Before a log that was started anew and not admitted: hold everything withdrawn against its fence, and say so."""
+    if not await ledger.is_admitted():
+        await keys.reassert()
+        await consents.reassert()
+        await ledger.confirm()
 
 
 def _add_log_in(app: FastAPI, settings: Settings, clock: Clock) -> None:

@@ -214,7 +214,7 @@ class ConsentRegister:
         async with self.engine.connect() as connection:
             unfinished = set(await store.list_half_withdrawn(connection))
             after = -1
-            while page := await store.list_granted(connection, after, RECONCILE_PAGE):
+            while page := await store.list_consents_in(connection, after, RECONCILE_PAGE):
                 after = page[-1][0]
                 unfinished |= await self.ledger.find_fenced(GroundKind.CONSENT, [consent_id for _, consent_id in page])
         for consent_id in sorted(unfinished):
@@ -223,6 +223,22 @@ class ConsentRegister:
             if consent is not None and consent.state is ConsentState.GRANTED:
                 await self._finish_withdrawal(consent)
                 log.info("withdrawal-finished-at-start-up")
+
+    async def reassert(self) -> None:
+        """Withdraw anew whatever the fence has lost: the log's database was put back to an older copy."""
+        after = -1
+        while True:
+            async with self.engine.connect() as connection:
+                page = await store.list_consents_in(connection, after, RECONCILE_PAGE, ConsentState.WITHDRAWN)
+            if not page:
+                return
+            after, named = page[-1][0], [consent_id for _, consent_id in page]
+            for consent_id in sorted(set(named) - await self.ledger.find_fenced(GroundKind.CONSENT, named)):
+                async with self.engine.connect() as connection:
+                    consent = await store.find_consent(connection, consent_id)
+                if consent is not None:
+                    await self.ledger.fence(withdrawal(consent, self.clock.now_ms()))
+                    log.warning("withdrawal-reasserted")
 
     async def _finish_withdrawal(self, consent: Consent) -> Consent:
         now = int(self.clock.now())

@@ -105,10 +105,18 @@ class KeyRegister:
         """Finish revocations that a crash, or a database restored from a copy, left behind the fence."""
         async with self.engine.connect() as connection:
             half = set(await store.list_half_revoked_keys(connection))
-            active = await store.list_active_kids(connection)
+            active = await store.list_kids_in(connection)
         fenced = await self.ledger.find_fenced(GroundKind.KEY, active)
         for kid in sorted(half | fenced):
             await self._finish_revocation(await self.find(kid), by=IDENTITY_OWNER, reason="finished at start-up")
+
+    async def reassert(self) -> None:
+        """Revoke anew in the fence whatever it has lost: the log's database was put back to an older copy."""
+        async with self.engine.connect() as connection:
+            revoked = await store.list_kids_in(connection, KeyState.REVOKED)
+        for kid in sorted(set(revoked) - await self.ledger.find_fenced(GroundKind.KEY, revoked)):
+            row = revocation(await self.find(kid), self.clock.now_ms(), by=IDENTITY_OWNER, reason="reasserted at start-up")
+            await self.ledger.fence(row)
 
     async def _finish_revocation(self, key: RegisteredKey, *, by: str, reason: str) -> None:
         now, at_ms = int(self.clock.now()), self.clock.now_ms()

@@ -52,3 +52,11 @@ class Ledger:
             fences = await self._fence.find_fences(kind, grounds[start : start + MAX_BATCH])
             found |= {fence.ground for fence in fences}
         return found
+
+    async def is_admitted(self) -> bool:
+        """Whether the log places releases since its database was started last. Raises `audit-unavailable`."""
+        return await self._fence.is_admitted()
+
+    async def confirm(self) -> None:
+        """Tell the log that all withdrawn consents and keys stand in its fence. Raises `audit-unavailable`."""
+        await self._fence.confirm()

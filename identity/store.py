@@ -108,9 +108,9 @@ async def list_half_revoked_keys(connection: AsyncConnection) -> list[str]:
     return list((await connection.scalars(query)).all())
 
 
-async def list_active_kids(connection: AsyncConnection) -> list[str]:
-    """All keys that are not revoked."""
-    return list((await connection.scalars(sa.select(_keys.c.kid).where(_keys.c.state == KeyState.ACTIVE.value))).all())
+async def list_kids_in(connection: AsyncConnection, state: KeyState = KeyState.ACTIVE) -> list[str]:
+    """All keys that are not revoked, or all in another state."""
+    return list((await connection.scalars(sa.select(_keys.c.kid).where(_keys.c.state == state.value))).all())
 
 
 # --- consents
@@ -249,11 +249,13 @@ async def list_half_withdrawn(connection: AsyncConnection) -> list[str]:
     return list((await connection.scalars(query)).all())
 
 
-async def list_granted(connection: AsyncConnection, after: int, limit: int) -> list[tuple[int, str]]:
-    """Number and id of consents that stand as granted, those after number `after`."""
+async def list_consents_in(
+    connection: AsyncConnection, after: int, limit: int, state: ConsentState = ConsentState.GRANTED
+) -> list[tuple[int, str]]:
+    """Number and id of consents that stand as granted, or in another state, those after number `after`."""
     query = (
         sa.select(_consents.c.number, _consents.c.id)
-        .where(_consents.c.state == ConsentState.GRANTED.value, _consents.c.number > after)
+        .where(_consents.c.state == state.value, _consents.c.number > after)
         .order_by(_consents.c.number)
         .limit(limit)
     )

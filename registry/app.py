@@ -46,6 +46,7 @@ from registry.journal import Journal
 from registry.keeper import Keeper, Work
 from registry.ledger import Ledger
 from registry.publish import Publisher
+from registry.reassert import Reassertion
 from registry.registrar import Registrar
 from registry.repeat import remove_old_calls
 from registry.right_book import RightBook
@@ -184,13 +185,18 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     }
     keeper = Keeper(
         registrar,
-        lambda: registrar.start(rights.adopt_fences),
+        lambda: _start(registrar, rights, Reassertion(engine, ledger, publisher, clock)),
         chores,
         poll_seconds=settings.poll_seconds,
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
     return _Parts(desk, filings, incidents, applications, clocks, corrections, ledger, keeper, announcer, http)
+
+
+async def _start(registrar: Registrar, rights: RightBook, reassertion: Reassertion) -> None:
+    await registrar.start(rights.adopt_fences)
+    await reassertion.run()
 
 
 def _checker(file: Path | None) -> VerifyKey | None:

@@ -113,6 +113,14 @@ class Ledger:
         )
         await self._entries.append(EntryRow(heading, Content(leaf, body, blind)))
 
+    async def is_admitted(self) -> bool:
+        """Whether the log places releases since its database was started last. Raises `audit-unavailable`."""
+        return await self._fence.is_admitted()
+
+    async def confirm(self) -> None:
+        """Tell the log that everything withdrawn here stands in its fence. Raises `audit-unavailable`."""
+        await self._fence.confirm()
+
     async def find_fences(self, kind: str, grounds: Sequence[str]) -> dict[str, list[str]]:
         """Those of the grounds that stand withdrawn, with the causes of each, oldest first. Raises `audit-unavailable`."""
         found: dict[str, list[str]] = {}

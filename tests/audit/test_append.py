@@ -285,19 +285,29 @@ async def test_the_functions_that_write_are_called_by_the_roles_they_are_for(dat
     assert {record["rolname"]: record["functions"] for record in granted} == {
         "yitong_gateway": GATEWAY_CALLS,
         "yitong_deliverer": GATEWAY_CALLS,
-        "yitong_identity": ["append", "fence", "find_fences"],
-        "yitong_registry": ["append", "fence", "find_fences", "lift", "raise_floor"],
-        "yitong_auditor": ["append", "quota_day"],
+        "yitong_identity": ["append", "confirm_owner", "fence", "find_fences", "is_admitted"],
+        "yitong_registry": ["append", "confirm_owner", "fence", "find_fences", "is_admitted", "lift", "raise_floor"],
+        "yitong_auditor": ["append", "is_admitted", "quota_day"],
         "yitong_archivist": [
+            "admit_restored",
             "announce_erasure",
             "body_months",
             "erase_month",
+            "is_admitted",
             "lift_hold",
             "oldest_epoch",
             "place_hold",
             "record_epoch_end",
+            "unconfirmed_owners",
         ],
-        "yitong_integrator": ["append", "clear_quotas", "high_water", "make_body_partitions"],
+        "yitong_integrator": [
+            "admit_restart",
+            "append",
+            "clear_quotas",
+            "high_water",
+            "is_admitted",
+            "make_body_partitions",
+        ],
     }
 
 
