@@ -14,7 +14,7 @@ from audit.affected import AffectedPage, AffectedRequest
 from audit.anomalies import Anomalies, AnomalyRequest
 from audit.export import ExportRequest
 from audit.export_statement import ExportPage
-from audit.reconciliation import Reconciliation, ReconciliationRequest
+from audit.provided import ProvidedPage, ProvidedRequest
 from audit.request_record import RecordRequest, RequestRecord
 from audit.search import EntryLine, OpenedEntry, SearchPage, SearchRequest
 from audit.statistics import Statistics, StatisticsRequest, UnusedRights, UnusedRightsRequest
@@ -73,9 +73,9 @@ class AuditClient:
         """One page of an export, not verified: see `verify_export`."""
         return ExportPage.model_validate_json(await self._post("/export", request))
 
-    async def reconcile(self, request: ReconciliationRequest) -> Reconciliation:
-        """What differs between a provider's access records and the log."""
-        return Reconciliation.model_validate_json(await self._post("/reconciliations", request))
+    async def provided(self, request: ProvidedRequest) -> ProvidedPage:
+        """One page of what the log holds of a provider's answers."""
+        return ProvidedPage.model_validate_json(await self._post("/provided", request))
 
     async def search_all(self, request: SearchRequest) -> AsyncIterator[EntryLine]:
         """The entries of all pages; each page is a look of its own."""

@@ -54,7 +54,8 @@ from audit.model import (
 from audit.note import SignatureType, VerifierKey, parse_vkey
 from audit.policy import Group, KnownLog, KnownWitness, Policy, PolicyError, load_policy, parse_policy
 from audit.proof import parse_proof
-from audit.reconciliation import GRACE, Finding, Reconciliation, ReconciliationRequest
+from audit.provided import ProvidedRequest
+from audit.reconciliation import GRACE, SENTENCES, AccessRecord, Finding, Reconciler
 from audit.release import ReleaseDesk
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
@@ -70,6 +71,8 @@ from audit.witness_api import OpenWitness
 __all__ = [
     "GRACE",
     "MAX_BATCH",
+    "SENTENCES",
+    "AccessRecord",
     "AccessesPage",
     "AccessesRequest",
     "AffectedPage",
@@ -110,10 +113,10 @@ __all__ = [
     "Policy",
     "PolicyError",
     "ProofError",
+    "ProvidedRequest",
     "QuotaLimit",
     "ReceiptFile",
-    "Reconciliation",
-    "ReconciliationRequest",
+    "Reconciler",
     "RecordedDenial",
     "ReleaseDesk",
     "ReleaseRow",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from audit.api import AnyAuditor, Room
 from audit.export import Exporting, ExportRequest
 from audit.export_statement import ExportPage
-from audit.reconciliation import Reconciliation, ReconciliationRequest, reconcile
+from audit.provided import ProvidedPage, ProvidedRequest, list_provided
 from audit.search import Look
 from exchange.web import problem_responses, require_strict_json
 
@@ -38,13 +38,13 @@ async def post_export(
 
 
 @router.post(
-    "/reconciliations",
-    summary="A provider's access records held against the log; the look is recorded before it leaves",
+    "/provided",
+    summary="What the log holds of a provider's answers, for reconciliation; the sitting is recorded first",
     responses=problem_responses(
         "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
     ),
 )
-async def post_reconciliation(body: ReconciliationRequest, person: AnyAuditor, room: Room, response: Response) -> Reconciliation:
+async def post_provided(body: ProvidedRequest, person: AnyAuditor, room: Room, response: Response) -> ProvidedPage:
     """For auditors of that provider's member, or of the whole log."""
     response.headers["cache-control"] = "no-store"
-    return await reconcile(room, Look(person, body.reason, body.read_purpose), body)
+    return await list_provided(room, Look(person, body.reason, body.read_purpose), body)

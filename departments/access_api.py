@@ -16,12 +16,13 @@ router = APIRouter(tags=["access records"])
 
 
 class AccessWindow(BaseModel):
-    """访问记录查询. From `since` to before `until`; at most as many as one page holds, the oldest first."""
+    """访问记录查询. From `since` to before `until`, the oldest first; `after` is the `next` of the page before."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     since: Annotated[AwareDatetime, Strict(strict=False)]
     until: Annotated[AwareDatetime, Strict(strict=False)]
+    after: int | None = Field(default=None, ge=0, le=2**53 - 1)
     limit: int = Field(default=MAX_ACCESS_ROWS, ge=1, le=MAX_ACCESS_ROWS)
 
     @model_validator(mode="after")
@@ -44,10 +45,10 @@ class AccessRecordView(BaseModel):
 
 
 class AccessRecordPage(BaseModel):
-    """访问记录页. `more`: the window holds others; ask for a shorter one."""
+    """访问记录页. `next` is null on the last one."""
 
     records: list[AccessRecordView]
-    more: bool
+    next: int | None
 
 
 def access_records(request: Request) -> PostgresRegisters:
@@ -68,5 +69,6 @@ async def list_access_records(
     window: AccessWindow, registers: Annotated[PostgresRegisters, Depends(access_records)], _system: OwnSystem
 ) -> dict[str, Any]:
     """The records of a window. They name nobody: a person is a token under a key that stays in this process."""
-    rows = await registers.access_records(window.since, window.until, window.limit + 1)
-    return {"records": rows[: window.limit], "more": len(rows) > window.limit}
+    rows = await registers.access_records(window.since, window.until, window.after, window.limit + 1)
+    page = rows[: window.limit]
+    return {"records": page, "next": page[-1]["id"] if len(rows) > len(page) else None}

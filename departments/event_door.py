@@ -28,9 +28,9 @@ class EventDoor:
         body = {"id": identifier or str(uuid.uuid4()), "type": kind, "subject": subject, "values": dict(values or {})}
         return await self._wire.send(self._who, "POST", "/events", body)
 
-    async def access_records(self, since: datetime, until: datetime) -> dict[str, Any]:
-        """What the department answered within a window, oldest first: `records`, and whether there are `more`."""
-        body = {"since": since.isoformat(), "until": until.isoformat()}
+    async def access_records(self, since: datetime, until: datetime, after: int | None = None) -> dict[str, Any]:
+        """One page of what the department answered within a window, oldest first: `records`, and `next`."""
+        body = {"since": since.isoformat(), "until": until.isoformat(), **({} if after is None else {"after": after})}
         return await self._wire.send(self._who, "POST", "/access-records", body)
 
     async def lag(self) -> dict[str, Any]:

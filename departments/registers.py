@@ -35,7 +35,9 @@ RETURNING req
 
 # Ids follow time closely enough for one writer, but not for two processes: so the time is what is asked for.
 _ACCESSES = """
-SELECT req, at, consumer, service, right_id, names FROM access_record WHERE at >= $1 AND at < $2 ORDER BY at, id LIMIT $3
+SELECT id, req, at, consumer, service, right_id, names FROM access_record
+WHERE at >= $1 AND at < $2 AND ($3::bigint IS NULL OR (at, id) > ((SELECT c.at FROM access_record c WHERE c.id = $3), $3))
+ORDER BY at, id LIMIT $4
 """
 
 
@@ -61,15 +63,16 @@ class PostgresRegisters:
         """Make an access record durable; False if this `req` has one. Raises `provider-failed`, `overloaded`."""
         return await self._records.put(row)
 
-    async def access_records(self, since: datetime, until: datetime, limit: int) -> list[dict[str, Any]]:
-        """The access records of a window, oldest first, without the tokens. Raises `provider-failed`."""
+    async def access_records(self, since: datetime, until: datetime, after: int | None, limit: int) -> list[dict[str, Any]]:
+        """The access records of a window behind one by its id, oldest first, without the tokens. Raises `provider-failed`."""
         try:
             async with self._reading() as connection:
-                records = await connection.fetch(_ACCESSES, since, until, limit)
+                records = await connection.fetch(_ACCESSES, since, until, after, limit)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise Problem("provider-failed", reason=f"access records: {type(error).__name__}") from None
         return [
             {
+                "id": record["id"],
                 "req": b64url(record["req"][:32]),
                 "position": int.from_bytes(record["req"][32:], "big"),
                 "at": record["at"],

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from audit.client import GRACE, Finding, ReconciliationRequest
+from audit.client import GRACE, SENTENCES, AccessRecord, Finding, ProvidedRequest, Reconciler
 from deploy.home import provider_subsystems
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session
 from deploy.speech import speaker
-from exchange.clock import SystemClock
-
-LONGEST = timedelta(hours=1)
-SHORTEST = timedelta(milliseconds=1)
+from exchange.clock import SystemClock, rfc3339
 
 
-async def windows(
-    session: Session, member: str, since: datetime, until: datetime
-) -> AsyncIterator[tuple[datetime, datetime, list[Any]]]:
-    """Windows that together are the whole time, each with the department's records of it and a minute around it."""
-    door, begins, step = session.department(member), since, LONGEST
-    while begins < until:
-        ends = min(until, begins + step)
-        page = await door.access_records(begins - GRACE, ends + GRACE)
-        if page["more"] and step > SHORTEST:
-            step /= 2
-            continue
-        yield begins, ends, page["records"]
-        begins, step = ends, min(LONGEST, step * 2)
+async def hold_against(
+    session: Session, member: str, since: datetime, until: datetime, *, reason: str, account: str = "auditor"
+) -> Reconciler:
+    """Read a department's records and the log's entries of it side by side, and compare them as they come."""
+    door, audit = session.department(member), session.audit(await session.token(account))
+    provider = provider_subsystems(session.home.instance)[member]
+    merge, begins, ends = Reconciler(since, until), since - GRACE, until + GRACE
+    records_read = entries_read = begins
+    after: int | None = None
+    behind: int | None = None
+    while min(records_read, entries_read) < ends:
+        # The side that lags goes on, so that neither has to wait for long.
+        if records_read <= entries_read:
+            page = await door.access_records(begins, ends, after)
+            records = [AccessRecord.of(row) for row in page["records"]]
+            for record in records:
+                merge.take_record(record)
+            after = page["next"]
+            records_read = records[-1].at if after is not None else ends
+        else:
+            said = await audit.provided(ProvidedRequest(provider=provider, since=begins, until=ends, reason=reason, after=behind))
+            for entry in said.entries:
+                merge.take_entry(entry)
+            behind = said.next
+            entries_read = said.entries[-1].at if behind is not None else ends
+        merge.settle(min(records_read, entries_read))
+    return merge
 
 
 def reconcile(
@@ -49,27 +59,23 @@ def reconcile(
     says = speaker(language)
 
     async def compare(session: Session) -> list[Finding]:
-        audit, provider = session.audit(await session.token(account)), provider_subsystems(session.home.instance)[member]
         # What is under way now is neither late nor missing.
         until = datetime.fromtimestamp(SystemClock().now(), UTC) - GRACE
-        findings: list[Finding] = []
-        async for begins, ends, page in windows(session, member, until - timedelta(hours=hours), until):
-            request = ReconciliationRequest(provider=provider, since=begins, until=ends, records=page, reason=reason)
-            findings += (await audit.reconcile(request)).findings
-        return findings
+        merge = await hold_against(session, member, until - timedelta(hours=hours), until, reason=reason, account=account)
+        return merge.finish()
 
     if member not in provider_subsystems():
         says.bad(f"没有部门 {member}", f"there is no department {member}")
         raise typer.Exit(1)
     findings = run_in_session(home, says, compare)
     if as_json:
-        print(json.dumps([finding.model_dump() for finding in findings], ensure_ascii=False, indent=1))
+        print(json.dumps([finding.document() for finding in findings], ensure_ascii=False, indent=1))
     elif findings:
         titles = (("时间", "at"), ("差异", "difference"), ("条目", "entry"), ("需求方", "consumer"), ("说明", "what it means"))
         table = Table(*(says.words(*title) for title in titles))
         for each in findings:
-            meaning = says.words(each.zh, each.en) + (f" ({each.detail})" if each.detail else "")
-            table.add_row(each.at, each.difference.value, str(each.serial or ""), each.consumer, meaning)
+            meaning = says.words(*SENTENCES[each.difference]) + (f" ({each.detail})" if each.detail else "")
+            table.add_row(rfc3339(each.at.timestamp()), each.difference.value, str(each.serial or ""), each.consumer, meaning)
         says.console.print(table)
     else:
         says.good("两边一致", "both sides agree")

@@ -247,7 +247,8 @@ class Scribe:
         at_ms, headers = self._clock.now_ms(), account.headers
         rid = self.rid(account.consumer, headers.request_id)
         provider, service = str(headers.service.subsystem), str(headers.service)
-        body, blind, commitment = _sealed({"request_id": headers.request_id, "req_blind": b64url(account.req_blind)})
+        said = {"request_id": headers.request_id, "req": b64url(account.signed.digest), "req_blind": b64url(account.req_blind)}
+        body, blind, commitment = _sealed(said)
         leaf = make_late_leaf(
             at_ms=at_ms,
             gateway=self._gateway,
