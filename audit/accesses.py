@@ -199,32 +199,39 @@ class AccessList:
     async def _access(
         self, index: int, at: datetime | None, raw: bytes, body: OpenedBody | None, view: _View | None = None
     ) -> Access:
-        leaf = parse_json(raw)
-        seconds = leaf["at"] / 1000 if at is None else at.timestamp()
-        case = None if body is None else body.members.get("case")
-        until = leaf.get("hidden_until")
-        return Access(
-            tree_index=index,
-            at=rfc3339(seconds),
-            kind=leaf["kind"],
-            consumer=leaf.get("consumer"),
-            consumer_title=await self.titles.of("consumers", leaf.get("consumer")),
-            provider=leaf.get("provider"),
-            service=leaf.get("service"),
-            service_title=await self.titles.of("services", leaf.get("service")),
-            purpose=leaf.get("purpose"),
-            purpose_title=await self.titles.of("purposes", leaf.get("purpose") if leaf["kind"] != EntryKind.READ else None),
-            legal_basis=leaf.get("legal_basis"),
-            case=case if isinstance(case, str) else None,
-            code=leaf.get("code"),
-            full=leaf.get("full") or [],
-            masked=leaf.get("masked") or [],
-            facts=leaf.get("facts") or [],
-            withheld=leaf.get("withheld") or {},
-            hidden_until=None if until is None else rfc3339(until / 1000),
-            entry=b64url(raw),
-            path=[] if view is None else view.path(index),
-        )
+        return await describe_access(self.titles, index, at, raw, body, [] if view is None else view.path(index))
+
+
+async def describe_access(
+    titles: Titles, index: int, at: datetime | None, raw: bytes, body: OpenedBody | None, path: Sequence[str] = ()
+) -> Access:
+    """What an entry says to the person it is about; `at` None: as the leaf says."""
+    leaf = parse_json(raw)
+    seconds = leaf["at"] / 1000 if at is None else at.timestamp()
+    case = None if body is None else body.members.get("case")
+    until = leaf.get("hidden_until")
+    return Access(
+        tree_index=index,
+        at=rfc3339(seconds),
+        kind=leaf["kind"],
+        consumer=leaf.get("consumer"),
+        consumer_title=await titles.of("consumers", leaf.get("consumer")),
+        provider=leaf.get("provider"),
+        service=leaf.get("service"),
+        service_title=await titles.of("services", leaf.get("service")),
+        purpose=leaf.get("purpose"),
+        purpose_title=await titles.of("purposes", leaf.get("purpose") if leaf["kind"] != EntryKind.READ else None),
+        legal_basis=leaf.get("legal_basis"),
+        case=case if isinstance(case, str) else None,
+        code=leaf.get("code"),
+        full=leaf.get("full") or [],
+        masked=leaf.get("masked") or [],
+        facts=leaf.get("facts") or [],
+        withheld=leaf.get("withheld") or {},
+        hidden_until=None if until is None else rfc3339(until / 1000),
+        entry=b64url(raw),
+        path=list(path),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ ROLES: tuple[Role, ...] = (
     Role("yitong_recounter", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     # Keeps what witnesses and time-stamp authorities say; sees checkpoints and hashes, and no entry.
     Role("yitong_notary", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
+    # Tells people of accesses: reads chains and bodies, changes nothing but how far it has come.
+    Role("yitong_notifier", "audit", is_owner=False, statement_ms=10_000, lock_ms=1_000),
     # Drops bodies at the end of their term, through functions that refuse what is held; no process logs in as it all the time.
     Role("yitong_archivist", "audit", is_owner=False, statement_ms=600_000, lock_ms=5_000),
     # The system administrator's: how the server fares, and no schema. The security administrator has no log-in here at all.
