@@ -205,6 +205,8 @@ def _accounts(cast: Cast, instance: str) -> list[dict[str, object]]:
         ("officer", "officer", real_estate, None, "经办人员"),
         ("auditor", "auditor", None, None, "审计员"),
         ("monitor", "auditor", None, None, "监测程序"),
+        # Sees what its department takes part in, and nothing else.
+        ("provider-auditor", "auditor", f"{instance}/GOV/public-security", None, "提供方审计员"),
         ("operator", "operator", None, None, "运维员"),
         ("security", "security", None, None, "安全管理员"),
         ("registrar", "registrar", None, None, "共享主管部门"),

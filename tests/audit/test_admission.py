@@ -52,7 +52,7 @@ async def admit_restart(scene: Scene, size: int, root: bytes) -> bool:
         return await integration.admit_restart(connection, size, root)
 
 
-@pytest.mark.invariant("I-20")
+@pytest.mark.invariant("I-12")
 async def test_after_a_start_nothing_is_released_and_everything_can_be_withdrawn(hall: Hall) -> None:
     scene = hall.scene
     await scene.release()
@@ -68,7 +68,7 @@ async def test_after_a_start_nothing_is_released_and_everything_can_be_withdrawn
     assert await admit_restart(scene, 0, b"")  # what is admitted stays so
 
 
-@pytest.mark.invariant("I-20")
+@pytest.mark.invariant("I-12")
 async def test_a_copy_that_lacks_what_the_signer_remembers_is_not_admitted(hall: Hall) -> None:
     scene = hall.scene
     await scene.release()
@@ -92,7 +92,7 @@ async def test_an_empty_log_needs_nobody_who_remembers(hall: Hall) -> None:
     assert not await refused(hall.scene)
 
 
-@pytest.mark.invariant("I-20")
+@pytest.mark.invariant("I-12")
 async def test_a_restored_database_is_admitted_by_witnesses_and_owners_together(hall: Hall) -> None:
     scene = hall.scene
     await scene.release()
@@ -123,7 +123,7 @@ async def test_a_restored_database_is_admitted_by_witnesses_and_owners_together(
     assert b"restored-database-admitted" in leaf
 
 
-@pytest.mark.invariant("I-15", "I-20")
+@pytest.mark.invariant("I-12")
 async def test_what_ends_before_a_witnessed_head_is_admitted_by_nobody(hall: Hall) -> None:
     scene = hall.scene
     for _ in range(2):

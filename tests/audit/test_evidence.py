@@ -44,7 +44,7 @@ def verify(directory: Path) -> bool:
     return done.returncode == 0 and done.stdout.endswith("the entry is in the log\nOK\n")
 
 
-@pytest.mark.invariant("I-10", "I-21")
+@pytest.mark.invariant("I-10")
 @pytest.mark.parametrize("index", [0, 3, 4, 7, 8, 9])
 def test_an_expert_checks_it_with_openssl_alone(trust: Trust, tmp_path: Path, index: int) -> None:
     file = receipt_file()
@@ -132,7 +132,6 @@ def _certified(directory: Path, now: int) -> dict[str, object]:
     return {**document, "authority": authority.pem}
 
 
-@pytest.mark.invariant("I-21")
 async def test_certificates_of_that_moment_and_a_time_stamp_are_checked_with_openssl(tmp_path: Path) -> None:
     tsa = OpensslAuthority(tmp_path / "tsa")
     file, certified = receipt_file(), trusting(tmp_path, _certified(tmp_path, NOW))

@@ -121,7 +121,6 @@ async def test_a_range_far_behind_the_beginning_needs_nothing_of_what_is_before(
 # --- Recorded, and within reach -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.invariant("I-24")
 async def test_a_sitting_is_recorded_with_its_criteria_before_anything_leaves(side: ReadingSide, scene: Scene) -> None:
     client = side.client("auditor")
     await client.export(request())

@@ -30,7 +30,7 @@ from tests.audit.log_directory import cosign_directory, write_log_directory
 from tests.audit.reference import GOLDEN, LOG, LOG_KEY, ORIGIN, WITNESS, WITNESS_KEY, WITNESS_NAME
 from tests.audit.strangers import scales_accept
 
-pytestmark = pytest.mark.invariant("I-14")
+pytestmark = pytest.mark.invariant("I-14", "I-20")
 
 ENTRIES = [b"entry %d" % number for number in range(700)]
 SIZES = (1, 3, 255, 256, 300, 515)

@@ -133,7 +133,7 @@ async def test_a_checkpoint_is_served_with_cosignatures_and_a_proof_holds_under_
         assert verify_proof(await client.proof(later, witnessed=True), later, hall.trust).checkpoint.checkpoint.size == 2
 
 
-@pytest.mark.invariant("I-15")
+@pytest.mark.invariant("I-16")
 async def test_who_cosigns_who_is_away_and_who_has_seen_another_history_is_shown_by_name(hall: Hall, tmp_path: Path) -> None:
     await hall.scene.release()
     await hall.scene.integrate()

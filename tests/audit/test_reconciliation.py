@@ -184,7 +184,6 @@ async def test_more_items_other_parties_and_aborted_releases_are_found(side: Rea
     assert kinds(await ask(side, [record_of(row)])) == [Difference.ABORTED]
 
 
-@pytest.mark.invariant("I-24")
 async def test_an_auditor_of_the_provider_may_and_one_of_another_member_may_not(side: ReadingSide, scene: Scene) -> None:
     row, _ = await placed(scene)
     own = side.token("auditor", member="CN-YA/GOV/public-security")

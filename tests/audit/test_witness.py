@@ -100,7 +100,7 @@ def test_what_continues_the_last_checkpoint_is_cosigned_and_kept_before_it_is_an
         assert open_checkpoint(kept, LOG, [WITNESS]).checkpoint.size == new
 
 
-@pytest.mark.invariant("I-15")
+@pytest.mark.invariant("I-16")
 def test_each_refusal_has_its_status(witness: Witness) -> None:
     witness.add_checkpoint(submission(0, 10).encode())
     other_origin = sign_checkpoint(Checkpoint("other.example/log", 10, bytes(32)), SigningKey.generate("Ed25519"))
@@ -156,7 +156,7 @@ def test_what_is_no_request_is_a_400(witness: Witness, raw: bytes) -> None:
 # --- One history ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.invariant("I-15")
+@pytest.mark.invariant("I-16")
 def test_a_log_that_forks_or_goes_back_gets_no_second_cosignature(witness: Witness) -> None:
     witness.add_checkpoint(submission(0, 100).encode())
     for fork_at in (0, 50, 99):
@@ -170,7 +170,7 @@ def test_a_log_that_forks_or_goes_back_gets_no_second_cosignature(witness: Witne
     assert open_checkpoint(kept, LOG, [WITNESS]).checkpoint == history(100)[0]
 
 
-@pytest.mark.invariant("I-15")
+@pytest.mark.invariant("I-16")
 def test_it_remembers_through_a_crash_and_cosigns_nothing_on_a_damaged_memory(tmp_path: Path) -> None:
     state = WitnessState(tmp_path)
     first = Witness(WITNESS_NAME, WITNESS_KEY, [LOG], state, ManualClock(NOW))
@@ -210,7 +210,7 @@ async def carried(witness: Witness) -> AsyncIterator[httpx2.AsyncClient]:
         yield http
 
 
-@pytest.mark.invariant("I-15")
+@pytest.mark.invariant("I-16")
 async def test_of_two_forks_that_arrive_together_one_is_cosigned(witness: Witness) -> None:
     witness.add_checkpoint(submission(0, 10).encode())
     forks = [

@@ -46,6 +46,7 @@ from exchange.migrate import migrate
 from tests.audit.go_verifier import MISSING, find_go, go_accepts
 from tests.benchmarks.figures import Latency, latency_of
 from tests.benchmarks.log_figures import BY_GO, BY_SCALES, IN_DATABASE, IN_MEMORY, OVER_HTTP, PUBLISHED, LogFigures
+from tests.benchmarks.own_list import measure_own_list
 from tests.benchmarks.release_worker import Task
 from tests.benchmarks.releases import let_work
 from tests.benchmarks.stage import ROOT
@@ -157,7 +158,9 @@ def measure_log(beside: Database, postgres_pid: int | None, entries: int, say: S
         _prove(ground, figures)
         say(f"{RATE:.0f} releases a second for {LAG_SECONDS:.0f} s beside the integrator")
         _keep_up(ground, figures)
-        return figures
+    say("a person's list of 1,000 entries")
+    figures.own_list = measure_own_list(beside)
+    return figures
 
 
 def _tasks(ground: _Ground, act: str, seconds: float, rows: int, rate: float = 0.0) -> list[Task]:

@@ -42,6 +42,8 @@ class LogFigures:
     """Laying the published log down as files, so that programs that are not ours can walk it."""
     proof: dict[str, Latency] = field(default_factory=dict)
     """One inclusion proof, by how it is had."""
+    own_list: Latency | None = None
+    """A person's list of 1,000 entries with their paths."""
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -69,6 +71,9 @@ class LogFigures:
             table.add_row(f"whole verification by {name}, s", f"{seconds:.2f}  {verdict}")
         for name, latency in self.proof.items():
             table.add_row(f"proof, {name}, ms", f"p50 {latency.p50_ms:.2f}, p99 {latency.p99_ms:.2f}, max {latency.max_ms:.2f}")
+        if self.own_list is not None:
+            said = f"p50 {self.own_list.p50_ms:.0f}, max {self.own_list.max_ms:.0f}"
+            table.add_row("somebody's list of 1,000 entries with paths, ms", said)
         console.print(table)
         for what, why in self.missing.items():
             console.print(f"[yellow]Left out: {what}: {why}[/]")

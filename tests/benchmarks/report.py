@@ -182,11 +182,13 @@ class Report:
 def _log_targets(log: LogFigures) -> list[Target]:
     proof = log.proof[OVER_HTTP].p99_ms if OVER_HTTP in log.proof else math.nan
     lag = math.nan if log.lag is None else log.lag.p99_ms
+    listed = math.nan if log.own_list is None else log.own_list.p99_ms
     return [
         Target(f"backlog of {log.entries} integrated, a second", log.drained_per_second, 20_000),
         Target(f"acknowledgement to checkpoint p99 at {log.lag_rate:.0f}/s, ms", lag, 1_000, at_most=True),
         Target(f"{log.entries} entries wholly verified, s", log.whole_s, 30.0, at_most=True),
         Target("proof p99 over HTTP, ms", proof, 5.0, at_most=True),
+        Target("a list of 1,000 entries with paths p99, ms", listed, 200.0, at_most=True),
     ]
 
 

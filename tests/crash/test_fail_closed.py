@@ -46,7 +46,7 @@ def wait_unready(exchange: BreakableExchange, *names: str) -> None:
         until(lambda: not exchange.parts[name].is_ready())  # noqa: B023 - used before the next round
 
 
-@pytest.mark.invariant("I-3")
+@pytest.mark.invariant("I-3", "I-24")
 async def test_while_postgresql_is_dead_nothing_leaves(
     exchange: BreakableExchange, session: Session, record_property: Note
 ) -> None:
@@ -65,7 +65,7 @@ async def test_while_postgresql_is_dead_nothing_leaves(
     assert {(await explained(session.consumer(), refused.request_id))["outcome"] for refused in asked} == {"unknown"}
 
 
-@pytest.mark.invariant("I-3")
+@pytest.mark.invariant("I-3", "I-24")
 async def test_while_postgresql_does_not_answer_nothing_leaves(
     exchange: BreakableExchange, session: Session, record_property: Note
 ) -> None:
