@@ -246,6 +246,11 @@ async def test_the_document_names_every_endpoint_with_its_refusals() -> None:
     document = document_app().openapi()
     assert set(document["paths"]) == {
         "/log/checkpoint",
+        "/log/witnessed-checkpoint",
+        "/log/witnesses",
+        "/log/timestamp/{size}",
+        "/export",
+        "/provided",
         "/log/tile/{path}",
         "/log/tile/entries/{path}",
         "/log/proof",

@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-import pytest
 
 from audit.client import Finding
 from deploy.home import CONSUMER, provider_subsystems
