@@ -8,8 +8,13 @@ from typing import Any
 from audit.bodies import BodyReader
 from audit.sealing import BodyKeys, Sealer, parse_month
 from deploy.local import LocalExchange
+from exchange.canonical import sha256
 
-BODY_KEYS = BodyKeys.generate(parse_month("2020-01"), 432)
+_FIRST, _MONTHS = parse_month("2020-01"), 432
+# The same in each process: what a worker of a benchmark seals, its parent opens.
+BODY_KEYS = BodyKeys(
+    {month: sha256(f"body key of month {month} for tests".encode()) for month in range(_FIRST, _FIRST + _MONTHS)}
+)
 SEALER = Sealer(BODY_KEYS.public())
 READER = BodyReader(BODY_KEYS)
 
