@@ -208,3 +208,27 @@ async def test_grant_and_decline_at_once_have_one_winner(office: Office) -> None
         assert won[0]["state"] == await state_of(office, asked["id"])
         if won[0]["state"] == "declined":
             break
+
+
+@pytest.mark.invariant("I-12", "I-25")
+async def test_a_log_that_was_put_back_gets_every_withdrawal_anew_before_identity_confirms(
+    database: Database, tmp_path: Path
+) -> None:
+    async with open_office(database, tmp_path) as office:
+        await office.save_titles()
+        consent_id, other = await office.granted(), await office.granted(items=["base"])
+        key = await office.enrolled("CN-YA/GOV/tax/taxation")
+        await office.answer("withdraw", consent_id)
+        await office.client.revoke_key(await office.token("security"), key.kid, "lost")
+        before = sorted(await fences(office))
+        await office.rows("ALTER TABLE audit.fence DISABLE TRIGGER ALL")
+        await office.rows("DELETE FROM audit.fence")
+    # The log is admitted as it is: nobody has reason to doubt it.
+    async with open_office(database, tmp_path) as office:
+        assert await fences(office) == []
+        assert await office.rows("SELECT FROM audit.owner_word") == []
+        await office.rows("UPDATE audit.admission SET started = started - interval '1 hour'")
+    async with open_office(database, tmp_path) as office:
+        assert sorted(await fences(office)) == before == sorted([("consent", consent_id), ("key", key.kid)])
+        assert await state_of(office, other) == "granted"
+        assert [tuple(row) for row in await office.rows("SELECT owner FROM audit.owner_word")] == [("yitong_identity",)]

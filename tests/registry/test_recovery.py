@@ -212,6 +212,28 @@ async def test_what_the_fence_holds_and_the_registry_has_forgotten_is_taken_over
         assert len(await again.fences()) == 3
 
 
+@pytest.mark.invariant("I-12", "I-27")
+async def test_a_log_that_was_put_back_gets_every_withdrawal_anew_before_the_registry_confirms(
+    town: Town, tmp_path: Path
+) -> None:
+    await town.granted()
+    token = await town.token()
+    await town.client.suspend(token, "members", "CN-YA/GOV/tax", CAUSE)
+    await town.client.revoke_right(token, RIGHT, CAUSE)
+    before = sorted(await town.fences())
+    assert len(before) == 2
+    await town.office.rows("ALTER TABLE audit.fence DISABLE TRIGGER ALL")
+    await town.office.rows("DELETE FROM audit.fence")
+    await town.office.rows("UPDATE audit.snapshot_floor SET version = 0")
+    await town.office.rows("UPDATE audit.admission SET started = started - interval '1 hour'")
+    async with open_registry(town.office, tmp_path) as again:
+        snapshot = await again.source().refresh()
+        assert sorted(await again.fences()) == before
+        assert await again.floor() == snapshot.version
+        owners = await town.office.rows("SELECT owner FROM audit.owner_word")
+        assert [row["owner"] for row in owners] == ["yitong_registry"]
+
+
 # --- versions and the first state
 
 
