@@ -20,6 +20,7 @@ from time import perf_counter
 
 import pytest
 
+from audit import integration
 from audit.client import Answer, GroundKind
 from audit.fsck import fsck
 from audit.sequence import Integrator
@@ -60,6 +61,7 @@ async def work_until_cut(rig: Rig, told: Told, dice: random.Random) -> dict[str,
     """Write for a random while, and cut."""
     async with AsyncExitStack() as stack:
         scene = await stack.enter_async_context(open_scene(rig.database, rig.directory, rig.keys))
+        await admit(scene)
         load = Load(scene, told, dice)
         async with load.running():
             await load.until_told(dice.randint(*TOLD_BEFORE_CUT))
@@ -78,6 +80,7 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(rig: Rig, capsys: p
         rig.power_on()
         async with open_scene(rig.database, rig.directory, rig.keys) as scene:
             await require_kept(scene, told)
+            await admit(scene)
             totals.update(await require_still_withdrawn(scene, told, before[1], dice))
             totals.update(await require_whole(scene, told))
         if number % 10 == 0:
@@ -95,6 +98,14 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(rig: Rig, capsys: p
     }
     say(capsys, json.dumps(figures, ensure_ascii=False, indent=1))
     assert totals["pages_lost"] > 0, "or the disk forgot nothing, and this proves nothing"
+
+
+async def admit(scene: Scene) -> None:
+    """As the integrator does after each start of the database: what its signer remembers stands in it."""
+    remembered = scene.memory.load()
+    size, root = (0, b"") if remembered is None else (remembered.size, remembered.root)
+    async with connected(scene.database, "yitong_integrator") as connection:
+        assert await integration.admit_restart(connection, size, root)
 
 
 def say(capsys: pytest.CaptureFixture[str], line: str) -> None:
