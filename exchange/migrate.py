@@ -6,10 +6,13 @@ import argparse
 import asyncio
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
-from alembic import command, context
+import asyncpg
+from alembic import command, context, op
 from alembic.config import Config
 from sqlalchemy import Connection, pool, text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from exchange.engine import sqlalchemy_url
@@ -46,6 +49,18 @@ def _upgrade(connection: Connection, schema: str) -> None:
     context.configure(connection=connection, version_table_schema=schema, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def run_scripts(*files: Path) -> None:
+    """Within a revision: run SQL files in their order, each whole."""
+    scripts = [file.read_text(encoding="utf-8") for file in files]
+
+    async def run(connection: asyncpg.Connection) -> None:
+        for script in scripts:
+            await connection.execute(script)
+
+    # Straight to the driver: SQLAlchemy would take one statement at a time and read `:name` as a parameter.
+    cast("AsyncAdapt_asyncpg_connection", op.get_bind().connection.dbapi_connection).run_async(run)
 
 
 def main() -> None:

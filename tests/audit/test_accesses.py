@@ -43,7 +43,6 @@ from tests.audit.scene import (
     ReadingSide,
     Scene,
     open_reading_side,
-    open_scene,
     save_key,
 )
 from tests.support.audit_rows import connected, now_ms
@@ -55,18 +54,6 @@ TELLER_KEY = SigningKey.generate("Ed25519")
 TELLER = VerifierKey.of(teller_name(ORIGIN), TELLER_KEY, SignatureType.COSIGNATURE)
 TRUST, STRICT = ListTrust(LOG, HEADS), ListTrust(LOG, HEADS, TELLER)
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 async def ask(side: ReadingSide, person: str | None = ALICE, role: str = "citizen", **request: Any) -> httpx2.Response:

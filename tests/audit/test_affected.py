@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from audit.auditor_client import AuditClient
 from audit.model import EntryKind, GroundKind
 from audit.search import SearchRequest
 from audit.search_store import within_reach
-from deploy.postgres.roles import Database
 from exchange.canonical import parse_json
 from exchange.problem import Problem
 from tests.audit.scene import (
@@ -26,29 +23,10 @@ from tests.audit.scene import (
     TAX_SERVICE,
     ReadingSide,
     Scene,
-    open_reading_side,
-    open_scene,
 )
 from tests.support.audit_rows import SERVICE, connected, now_ms
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def auditor(side: ReadingSide) -> AuditClient:
-    return side.client("auditor")
 
 
 def current() -> datetime:

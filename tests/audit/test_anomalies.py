@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,15 @@ from fastapi import FastAPI
 from audit.anomalies import Anomalies, AnomalyRequest, longest_run
 from audit.anomaly_rules import DEFAULT_RULES, RuleBook, load_rules
 from audit.auditor_client import AuditClient
-from deploy.postgres.roles import Database
 from exchange.identifiers import parse_person_id
 from exchange.problem import Problem
-from tests.audit.scene import ALICE, AUDIT_URL, BANK, BOB, CONSUMER, REASON, ReadingSide, Scene, open_reading_side, open_scene
+from tests.audit.scene import ALICE, AUDIT_URL, BANK, BOB, CONSUMER, REASON, ReadingSide, Scene
 from tests.support.audit_rows import now_ms
 
 CHINA = ZoneInfo("Asia/Shanghai")
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def auditor(side: ReadingSide) -> AuditClient:
-    return side.client("auditor")
 
 
 def person(order: int) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,28 +20,15 @@ from audit.proof import TrustPolicy, verify_proof
 from audit.search import SITTING, SearchRequest
 from audit.tiles import ENTRIES, FULL_WIDTH, TileName, changed_bundles, changed_tiles, decode_bundle, partial_tiles
 from audit.tree import hash_leaf
-from deploy.postgres.roles import Database
 from deploy.process import free_port
 from exchange.canonical import b64url
 from exchange.problem import Problem
 from tests.audit.reference import LOG
-from tests.audit.scene import AUDIT_URL, REASON, ReadingSide, Scene, open_reading_side, open_scene, reading_settings
+from tests.audit.scene import AUDIT_URL, REASON, ReadingSide, Scene, reading_settings
 from tests.support.audit_rows import connected
 from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 async def release_many(scene: Scene, count: int) -> None:

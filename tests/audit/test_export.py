@@ -51,12 +51,6 @@ async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
         yield opened
 
 
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
 def request(end: int = ENTRIES, **more: Any) -> ExportRequest:
     return ExportRequest(reason=REASON, end=end, limit=7, **more)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +80,6 @@ async def _write_whole_log(database: Database, directory: Path) -> WholeLog:
 def log(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> WholeLog:
     """One log for all tests that only tamper with it."""
     return asyncio.run(_write_whole_log(module_database, tmp_path_factory.mktemp("log")))
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
 
 
 async def walk(scene: Scene) -> Report:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 import asyncpg
@@ -12,21 +10,14 @@ import pytest
 
 from audit.fsck import fsck
 from audit.indexing import SubjectIndex
-from deploy.postgres.roles import Database
 from exchange.clock import ManualClock
 from tests.audit.reference import LOG
-from tests.audit.scene import ALICE, BOB, Scene, open_scene
+from tests.audit.scene import ALICE, BOB, Scene
 from tests.support.audit_rows import connected, now_ms
 from tests.support.breaking import Breaking, BreakingConnection, Broken
 from tests.support.sealing import READER
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
 
 
 async def work(scene: Scene, clock: ManualClock, breaking: Breaking | None = None) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,23 +24,16 @@ from audit.published_log import PublishedLog
 from audit.search_store import ReadingPool
 from audit.sequence import Integrator, Step
 from audit.tiles import ENTRIES, parse_tile_path
-from deploy.postgres.roles import Database
 from exchange.clock import SystemClock
 from exchange.problem import Problem
 from tests.audit.reference import LOG, LOG_KEY, ORIGIN
-from tests.audit.scene import ALICE, Scene, open_scene
+from tests.audit.scene import ALICE, Scene
 from tests.support.audit_rows import connected, now_ms
 from tests.support.breaking import Breaking, BreakingConnection, BreakingMemory, Broken
 from tests.support.integrating import lead_and_step
 from tests.support.migrated import ROOT
 from tests.support.sealing import READER
 from tests.support.waiting import until_yes
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
 
 
 async def write(scene: Scene, count: int) -> None:

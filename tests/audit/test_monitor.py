@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from audit.append import EntryDesk
 from audit.model import EntryKind
 from audit.monitor import MERGE_DELAY_MS, AlarmKind, Monitor, MonitorMemory, describe
 from audit.note import Checkpoint, add_signatures, sign_checkpoint
-from deploy.postgres.roles import Database
 from exchange.clock import ManualClock
 from exchange.keys import SigningKey
 from exchange.problem import Problem
 from tests.audit.reference import LOG, LOG_KEY, ORIGIN
-from tests.audit.scene import ReadingSide, Scene, open_reading_side, open_scene
+from tests.audit.scene import ReadingSide, Scene
 from tests.support.audit_rows import connected, entry_row, now_ms
 
 MANY = 700
@@ -26,18 +24,6 @@ EDIT = (
     "UPDATE audit.entry SET leaf = set_byte(leaf, 20, get_byte(leaf, 20) # 1) WHERE serial ="
     " (SELECT serial FROM audit.sequenced WHERE tree_index = {})"
 )
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 async def fill(scene: Scene, count: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from audit.auditor_client import AuditClient
 from audit.model import GroundKind
 from audit.search import MAX_ROWS, Criteria, SearchRequest
 from audit.statistics import Dimension, RightName, StatisticsRequest, UnusedRightsRequest
-from deploy.postgres.roles import Database
 from exchange.problem import Problem
 from tests.audit.scene import (
     ALICE,
@@ -28,8 +25,6 @@ from tests.audit.scene import (
     TAX_SERVICE,
     ReadingSide,
     Scene,
-    open_reading_side,
-    open_scene,
 )
 from tests.support.audit_rows import SERVICE, now_ms
 
@@ -37,18 +32,6 @@ HOUR = timedelta(hours=1)
 BANK_MEMBER = BANK.rpartition("/")[0]
 TAX = "CN-YA/GOV/tax"
 OTHER_SERVICE = "CN-YA/GOV/tax2/taxation/deed-tax"
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 def auditor_of(side: ReadingSide, member: str) -> AuditClient:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,26 +28,12 @@ from tests.audit.scene import (
     TAX_SERVICE,
     ReadingSide,
     Scene,
-    open_reading_side,
-    open_scene,
 )
 from tests.audit.test_search_plans import whole_tables
 from tests.support.audit_rows import SERVICE, connected, now_ms
 from tests.support.filled_log import fill_log
 
 NAMES = ("address", "name")
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 def moment(at_ms: int) -> datetime:

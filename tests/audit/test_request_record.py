@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from audit.model import Content, EntryKind, EntryRow, GroundKind, Heading
 from audit.proof import TrustPolicy, verify_proof
 from audit.request_record import CHECKS, CheckState, RecordedEntry, RecordRequest, checks_of
 from audit.search import BodyState
-from deploy.postgres.roles import Database
 from exchange.canonical import b64url_decode
 from exchange.problem import Problem
 from gateway.model import CHECKS as GATEWAY_CHECKS
@@ -30,29 +27,10 @@ from tests.audit.scene import (
     REASON,
     ReadingSide,
     Scene,
-    open_reading_side,
-    open_scene,
 )
 from tests.support.audit_rows import now_ms, outcome_row
 
 BANK_MEMBER = BANK.rpartition("/")[0]
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def auditor(side: ReadingSide) -> AuditClient:
-    return side.client("auditor")
 
 
 async def recorded(auditor: AuditClient, serial: int) -> RecordedEntry:

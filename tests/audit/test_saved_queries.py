@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,23 +10,10 @@ import httpx2
 import pytest
 
 from audit.saved_query_store import MAX_SAVED
-from deploy.postgres.roles import Database
-from tests.audit.scene import ALICE, AUDIT_URL, ReadingSide, Scene, open_reading_side, open_scene
+from tests.audit.scene import ALICE, AUDIT_URL, ReadingSide, Scene
 from tests.support.audit_rows import connected
 
 QUERY = {"name": "张三的夜间查询", "criteria": {"subject": ALICE, "officer": "张三", "kind": "deny"}, "by": ["hour"]}
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 async def call(

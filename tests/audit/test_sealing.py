@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from deploy.postgres.roles import Database
 from exchange.clock import SystemClock
 from exchange.problem import Problem
 from tests.audit.reference import LOG
-from tests.audit.scene import ALICE, BOB, OFFICER, REASON, Scene, open_reading_side, open_scene
+from tests.audit.scene import ALICE, BOB, OFFICER, REASON, Scene, open_reading_side
 from tests.support.audit_rows import connected, content, entry_row
 from tests.support.sealing import BODY_KEYS, READER, SEALER
 
@@ -32,12 +31,6 @@ PLAIN = plain_body({"subject": ALICE, "officer": OFFICER})
 
 def sealed(sealer: Sealer = SEALER, plain: bytes = PLAIN, at_ms: int = AT_MS) -> Content:
     return sealer.seal(Content(b"{}", plain, bytes(32)), at_ms)
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
 
 
 # --- The format -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,23 +42,6 @@ from tests.audit.scene import (
 )
 from tests.support.audit_rows import SERVICE, connected, now_ms
 from tests.support.sealing import SEALER, open_members
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def auditor(side: ReadingSide) -> AuditClient:
-    return side.client("auditor")
 
 
 async def serials(auditor: AuditClient, **criteria: Any) -> list[int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +13,6 @@ from audit.auditor_client import AuditClient
 from audit.model import EntryKind
 from audit.search import Criteria
 from audit.statistics import RightName, Statistics, StatisticsRequest, UnusedRightsRequest
-from deploy.postgres.roles import Database
 from tests.audit.scene import (
     BANK,
     BOB,
@@ -23,31 +20,11 @@ from tests.audit.scene import (
     REASON,
     RIGHT,
     TAX_SERVICE,
-    ReadingSide,
     Scene,
-    open_reading_side,
-    open_scene,
 )
 from tests.support.audit_rows import SERVICE, now_ms
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def auditor(side: ReadingSide) -> AuditClient:
-    return side.client("auditor")
 
 
 def window() -> dict[str, Any]:

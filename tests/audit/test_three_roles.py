@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from itertools import combinations
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,7 +12,7 @@ from audit.app import document_app
 from audit.model import EntryKind
 from deploy.postgres.roles import ROLES, Database
 from exchange.tokens import SEPARATED, Role
-from tests.audit.scene import AUDIT_URL, ReadingSide, Scene, open_reading_side, open_scene
+from tests.audit.scene import AUDIT_URL, ReadingSide, Scene
 from tests.support.audit_rows import connected
 
 OPEN = {
@@ -27,18 +25,6 @@ OPEN = {
 }
 OWN = {"/my/accesses", "/v2/findUsage", "/v2/usagePeriod"}
 LOG_TABLES = ("entry", "body", "sequenced", "tile", "checkpoint", "release_id", "denial", "fence", "outcome")
-
-
-@pytest.fixture
-async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_scene(database, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def side(scene: Scene, tmp_path: Path) -> AsyncIterator[ReadingSide]:
-    async with open_reading_side(scene, tmp_path) as opened:
-        yield opened
 
 
 def for_auditors() -> list[tuple[str, str]]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
-from alembic import op
-from asyncpg import Connection
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from exchange.migrate import run_scripts
 
 revision = "0007_retention"
 down_revision = "0006_notary"
@@ -15,10 +12,4 @@ down_revision = "0006_notary"
 
 def upgrade() -> None:
     """Run the SQL file that lies beside this one."""
-    script = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-
-    async def run(connection: Connection) -> None:
-        await connection.execute(script)
-
-    # Straight to the driver: SQLAlchemy would take one statement at a time and read `:name` as a parameter.
-    cast("AsyncAdapt_asyncpg_connection", op.get_bind().connection.dbapi_connection).run_async(run)
+    run_scripts(Path(__file__).with_suffix(".sql"))
