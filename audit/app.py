@@ -19,6 +19,7 @@ from audit.epoch import EpochKeys
 from audit.export import Exporting
 from audit.export_api import router as export_router
 from audit.heads import heads_name
+from audit.provided_api import router as provided_router
 from audit.published_log import PublishedLog
 from audit.recount import Recounter
 from audit.saved_queries import QueryDrawer
@@ -84,6 +85,7 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
     app.state.exporting = Exporting(app.state.room, app.state.log, heads_name(settings.log_origin), heads_key)
     app.include_router(router)
     app.include_router(export_router)
+    app.include_router(provided_router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
     app.include_router(statistics_router)
@@ -96,6 +98,7 @@ def document_app() -> FastAPI:
     app = create_app(TITLE, description=DESCRIPTION)
     app.include_router(router)
     app.include_router(export_router)
+    app.include_router(provided_router)
     app.include_router(accesses_router)
     app.include_router(tracker_router)
     app.include_router(statistics_router)

@@ -26,7 +26,7 @@ from audit.entries import (
 from audit.epoch import EpochKeys
 from audit.evidence import CheckpointStamp, entry_of, make_evidence
 from audit.export import ExportRequest
-from audit.export_client import ExportPull
+from audit.export_client import ExportPull, end_of_export
 from audit.export_files import FileFormat
 from audit.fence import FenceDesk
 from audit.heads import heads_name, teller_name
@@ -52,7 +52,7 @@ from audit.model import (
     Verdict,
 )
 from audit.note import SignatureType, VerifierKey, parse_vkey
-from audit.policy import Group, KnownLog, KnownWitness, Policy, PolicyError, load_policy, parse_policy
+from audit.policy import Group, KnownLog, KnownWitness, Policy
 from audit.proof import parse_proof
 from audit.provided import ProvidedRequest
 from audit.reconciliation import GRACE, SENTENCES, AccessRecord, Finding, Reconciler
@@ -64,7 +64,7 @@ from audit.timestamping import StampRefused, StampRoots
 from audit.tree import ProofError, hash_leaf
 from audit.verify import ReceiptFile, VerificationReport, load_trust, parse_receipt_file, verify_receipt
 from audit.verify import describe as describe_report
-from audit.verify_export import ExportInvalid, ExportTrust, VerifiedExport, verify_export
+from audit.verify_export import ExportInvalid, ExportTrust, verify_export
 from audit.verify_list import ListTrust, verify_list
 from audit.witness_api import OpenWitness
 
@@ -111,7 +111,6 @@ __all__ = [
     "OutcomeRow",
     "PlacedRelease",
     "Policy",
-    "PolicyError",
     "ProofError",
     "ProvidedRequest",
     "QuotaLimit",
@@ -130,16 +129,15 @@ __all__ = [
     "StampRoots",
     "Verdict",
     "VerificationReport",
-    "VerifiedExport",
     "VerifierKey",
     "blinded",
     "commit_body",
     "describe_report",
+    "end_of_export",
     "entry_of",
     "from_columns",
     "hash_leaf",
     "heads_name",
-    "load_policy",
     "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
@@ -154,7 +152,6 @@ __all__ = [
     "make_release_leaf",
     "month_of",
     "new_blind",
-    "parse_policy",
     "parse_proof",
     "parse_receipt_file",
     "parse_vkey",

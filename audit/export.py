@@ -17,7 +17,7 @@ from audit import export_store
 from audit.entries import PLAIN_BODY
 from audit.export_statement import Digest, ExportPage, ExportRow, PageStatement, Place, sign_statement
 from audit.export_store import SpanRow
-from audit.note import parse_checkpoint_text
+from audit.note import parse_checkpoint_text, parse_note
 from audit.published_log import PublishedLog
 from audit.search import Criteria, Look, ReadingRoom, ReadPurpose, Reason
 from audit.store import unix_ms
@@ -65,7 +65,7 @@ class Exporting:
 
         Raises Problem `malformed-request` for places beyond the newest checkpoint, `forbidden`, `audit-unavailable`.
         """
-        checkpoint = parse_checkpoint_text((await self.log.checkpoint()).partition(b"\n\n")[0].decode() + "\n")
+        checkpoint = parse_checkpoint_text(parse_note(await self.log.checkpoint()).text)
         if request.end > checkpoint.size:
             raise Problem("malformed-request", f"the newest checkpoint covers {checkpoint.size} places")
         criteria = request.criteria()

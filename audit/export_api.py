@@ -1,4 +1,4 @@
-"""Exports and reconciliation over HTTP, for auditors, each within its reach."""
+"""Exports over HTTP, for auditors, each within its reach."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from audit.api import AnyAuditor, Room
+from audit.api import AnyAuditor
 from audit.export import Exporting, ExportRequest
 from audit.export_statement import ExportPage
-from audit.provided import ProvidedPage, ProvidedRequest, list_provided
 from audit.search import Look
 from exchange.web import problem_responses, require_strict_json
 
@@ -35,16 +34,3 @@ async def post_export(
     """A page looks at 10,000 places and gives 2,000 entries at most; the next begins where the statement says it ended."""
     response.headers["cache-control"] = "no-store"
     return await office.page(Look(person, body.reason, body.read_purpose), body)
-
-
-@router.post(
-    "/provided",
-    summary="What the log holds of a provider's answers, for reconciliation; the sitting is recorded first",
-    responses=problem_responses(
-        "malformed-request", "unauthenticated", "forbidden", "too-large", "overloaded", "audit-unavailable"
-    ),
-)
-async def post_provided(body: ProvidedRequest, person: AnyAuditor, room: Room, response: Response) -> ProvidedPage:
-    """For auditors of that provider's member, or of the whole log."""
-    response.headers["cache-control"] = "no-store"
-    return await list_provided(room, Look(person, body.reason, body.read_purpose), body)

@@ -15,7 +15,7 @@ from typing import Final
 from audit.auditor_client import AuditClient
 from audit.export import ExportRequest
 from audit.export_files import HASHES, FileFormat, Manifest, Part, digest_of, open_part
-from audit.note import parse_checkpoint_text
+from audit.note import parse_checkpoint_text, parse_note
 from audit.tiles import FULL_WIDTH, HASH_BYTES, HeldTiles, TileName
 from audit.tree import consistency_proof, consistency_tiles, peak_tiles, peaks_at
 from exchange.canonical import b64url
@@ -83,7 +83,7 @@ class ExportPull:
     async def _prove(self, manifest: Manifest) -> None:
         """Fetch what ties the range to a checkpoint: what stands before it, its hashes, and that the tree goes on from there."""
         note = await self.client.checkpoint()
-        size = parse_checkpoint_text(note.partition(b"\n\n")[0].decode() + "\n").size
+        size = parse_checkpoint_text(parse_note(note).text).size
         first = manifest.start - manifest.start % FULL_WIDTH
         before = peaks_at(first, size, await self._tiles(peak_tiles(first, size)))
         names = consistency_tiles(manifest.end, size) if manifest.end < size else []
@@ -107,6 +107,14 @@ class ExportPull:
 
     async def _tiles(self, names: list[TileName]) -> HeldTiles:
         return HeldTiles({(name.level, name.index): await self.client.tile(name) for name in names})
+
+
+async def end_of_export(directory: Path, client: AuditClient) -> int:
+    """Where an export ends that lies in a directory; for a new one, what the newest checkpoint covers."""
+    try:
+        return Manifest.load(directory).end
+    except FileNotFoundError:
+        return parse_checkpoint_text(parse_note(await client.checkpoint()).text).size
 
 
 def _flush(path: Path) -> None:

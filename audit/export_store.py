@@ -40,22 +40,7 @@ class SpanRow:
 
 def span_query(sought: Sought, start: int, end: int) -> tuple[str, list[Any]]:
     """The query over the places from `start` to before `end`, and its parameters."""
-    values = [
-        sought.since,
-        sought.until,
-        sought.consumer,
-        sought.provider,
-        sought.service,
-        sought.purpose,
-        sought.kind,
-        sought.code,
-        start,
-        end,
-        sought.within,
-        sought.subjects,
-        sought.officers,
-        sought.cases,
-    ]
+    values = [*sought.criteria(), start, end, sought.within, *sought.tokens()]
     return _SPAN.format(criteria=CRITERIA, within=within_reach("$11")), values
 
 

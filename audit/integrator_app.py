@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from enum import StrEnum
 
 import asyncpg
@@ -21,7 +19,7 @@ from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.keys import SigningKey
 from exchange.log import configure_logging, get_logger
-from exchange.web import create_app, serve
+from exchange.web import create_app, serve, work_beside
 
 PAUSE_AFTER_FAILURE_S = 1.0
 PARTITIONS_EVERY_MS = 6 * 3600 * 1000
@@ -140,14 +138,7 @@ def build(settings: IntegratorSettings, clock: Clock) -> FastAPI:
     async def ready() -> bool:
         return loop.state in (State.LEADING, State.STANDING_BY)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(loop.run())
-        yield
-        task.cancel()
-        await asyncio.wait([task])
-
-    app = create_app("Yitong integrator", lifespan=lifespan, ready=ready)
+    app = create_app("Yitong integrator", lifespan=work_beside(lambda _app: loop.run()), ready=ready)
     loop = IntegratorLoop(settings, clock, app.state.metrics)
     return app
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +22,7 @@ from exchange.clock import Clock, SystemClock
 from exchange.log import configure_logging, get_logger
 from exchange.machine_login import MachineLogin
 from exchange.problem import Problem
-from exchange.web import create_app, problem_responses, serve
+from exchange.web import create_app, problem_responses, serve, work_beside
 
 TITLE = "Yitong monitor"
 
@@ -59,6 +57,9 @@ async def follow(monitor: Monitor, entry: WayIn, settings: MonitorSettings, metr
             await monitor.round()
         except Problem as problem:
             log.warning("log-not-read", code=problem.code, reason=problem.reason)
+        except OSError as error:
+            # A password or token that is being renewed: whoever stops watching for that is no watch.
+            log.warning("log-not-read", code="unauthenticated", reason=type(error).__name__)
         raised.set(len(monitor.alarms))
         size.set(monitor.believed.size)
         await asyncio.sleep(settings.round_seconds)
@@ -110,15 +111,11 @@ def build(settings: MonitorSettings, clock: Clock) -> FastAPI:
     async def ready() -> bool:
         return monitor.rounds > 0
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(follow(monitor, entry, settings, app.state.metrics))
-        yield
-        task.cancel()
-        await asyncio.wait([task])
-        await http.aclose()
+    async def work(app: FastAPI) -> None:
+        async with http:
+            await follow(monitor, entry, settings, app.state.metrics)
 
-    app = create_app(TITLE, lifespan=lifespan, ready=ready)
+    app = create_app(TITLE, lifespan=work_beside(work), ready=ready)
 
     @app.get("/alarms")
     async def get_alarms() -> dict[str, Any]:

@@ -16,7 +16,7 @@ import asyncpg
 from audit import integration, notary_store
 from audit.cosigning import Gatherer, Witnessed
 from audit.notary_store import Cosigned
-from audit.note import VerifierKey
+from audit.note import VerifierKey, parse_note
 from audit.tiles import HASH_BYTES, TileName
 from audit.timestamping import StampRefused
 from exchange.clock import Clock
@@ -47,7 +47,7 @@ class Notary:
 
     connection: asyncpg.Connection
     log: VerifierKey
-    gatherer: Gatherer | None
+    gatherer: Gatherer
     stamper: Stamper | None
     clock: Clock
     _asked: int = 0
@@ -62,7 +62,7 @@ class Notary:
         None if there was nothing to ask. Raises what the database raises, NoteError if the log did not sign the checkpoint.
         """
         checkpoint = await integration.load_last_checkpoint(self.connection)
-        if checkpoint is None or self.gatherer is None:
+        if checkpoint is None:
             return None
         now_ms = self.clock.now_ms()
         if checkpoint.size == self._asked and self._was_met and now_ms < self._asked_ms + RESIGN_MS:
@@ -106,7 +106,7 @@ class Notary:
 
 def signed_text(note: bytes) -> bytes:
     """The text of a checkpoint that its signatures are over, last newline included: what a time-stamp is about."""
-    return note.partition(b"\n\n")[0] + b"\n"
+    return parse_note(note).text.encode()
 
 
 @dataclass(slots=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx2
@@ -20,7 +18,7 @@ from audit.timestamping import StampRoots, TimestampAuthority
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.log import configure_logging, get_logger
-from exchange.web import create_app, serve
+from exchange.web import create_app, serve, work_beside
 
 TITLE = "Yitong notary"
 
@@ -81,14 +79,7 @@ def build(settings: NotarySettings, clock: Clock) -> FastAPI:
     async def ready() -> bool:
         return loop.is_working
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(loop.run())
-        yield
-        task.cancel()
-        await asyncio.wait([task])
-
-    app = create_app(TITLE, lifespan=lifespan, ready=ready)
+    app = create_app(TITLE, lifespan=work_beside(lambda _app: loop.run()), ready=ready)
     loop = NotaryLoop(settings, clock, app.state.metrics)
     return app
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx2
@@ -19,7 +17,7 @@ from audit.titles import Titles
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.log import configure_logging, get_logger
-from exchange.web import create_app, serve
+from exchange.web import create_app, serve, work_beside
 
 TITLE = "Yitong notifier"
 
@@ -55,15 +53,7 @@ async def notify_for_ever(settings: NoticeSettings, clock: Clock, metrics: Colle
 
 def build(settings: NoticeSettings, clock: Clock) -> FastAPI:
     """Compose the process."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(notify_for_ever(settings, clock, app.state.metrics))
-        yield
-        task.cancel()
-        await asyncio.wait([task])
-
-    return create_app(TITLE, lifespan=lifespan)
+    return create_app(TITLE, lifespan=work_beside(lambda app: notify_for_ever(settings, clock, app.state.metrics)))
 
 
 def main() -> None:

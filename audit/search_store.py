@@ -144,6 +144,15 @@ class Sought:
     within: str | None
     """The reach of whoever looks: see `reach`."""
 
+    def criteria(self) -> list[Any]:
+        """The parameters of CRITERIA, $1 to $8."""
+        named = (self.consumer, self.provider, self.service, self.purpose, self.kind, self.code)
+        return [self.since, self.until, *named]
+
+    def tokens(self) -> list[list[bytes] | None]:
+        """Of subject, officer and case."""
+        return [self.subjects, self.officers, self.cases]
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -165,18 +174,7 @@ def within_reach(parameter: str) -> str:
 
 def ask(sought: Sought, *, with_bodies: bool = False) -> Asked:
     """What is looked for as the beginning of a query; bodies are joined if tokens are given or they are wanted."""
-    values: list[Any] = [
-        sought.since,
-        sought.until,
-        sought.consumer,
-        sought.provider,
-        sought.service,
-        sought.purpose,
-        sought.kind,
-        sought.code,
-        sought.before,
-    ]
-    tokens = [sought.subjects, sought.officers, sought.cases]
+    values, tokens = [*sought.criteria(), sought.before], sought.tokens()
     asked = Asked("", values)
     fits = f"{CRITERIA} AND {_order(sought)[0]} AND {within_reach(asked.parameter(sought.within))}"
     if tokens == [None, None, None] and not with_bodies:

@@ -6,10 +6,10 @@ Imports nothing that reaches a database or a network. Holds one row at a time an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from audit.entries import PLAIN_BODY, commit_body
 from audit.export_files import HASHES, FileFormat, Manifest, digest_of, read_part
@@ -39,13 +39,18 @@ class ExportTrust:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedExport:
-    """已验证导出. How many rows, of the places from `start` to before `end`, in a tree of `size`; how many bodies were there."""
+    """已验证导出. How many rows, of the places from `start` to before `end`, in a tree of `size`; how many bodies were there.
+
+    Complete for these criteria, and for what an auditor of `within` sees (None: the whole log).
+    """
 
     rows: int
     start: int
     end: int
     size: int
     bodies: int
+    criteria: Mapping[str, Any]
+    within: str | None
 
 
 def verify_export(directory: Path, trust: ExportTrust) -> VerifiedExport:
@@ -59,7 +64,8 @@ def verify_export(directory: Path, trust: ExportTrust) -> VerifiedExport:
         raise
     except (OSError, ValueError, NoteError, ProofError, Problem, KeyError, TypeError) as error:
         raise ExportInvalid(f"it cannot be read: {error}") from error
-    return VerifiedExport(rows, manifest.start, manifest.end, size, bodies)
+    within = manifest.pages[0][0].within
+    return VerifiedExport(rows, manifest.start, manifest.end, size, bodies, manifest.criteria, within)
 
 
 def _load_whole(directory: Path) -> Manifest:
@@ -111,6 +117,9 @@ class _Walk:
                 raise ExportInvalid(f"page {number} is not signed by the audit: {error}") from error
             if (statement.log, statement.criteria) != (self.manifest.log, self.manifest.criteria):
                 raise ExportInvalid(f"page {number} is of another log or other criteria")
+            if statement.within != self.manifest.pages[0][0].within:
+                # Pages of one who sees less, put between those of one who sees all, would hide what lies in them.
+                raise ExportInvalid(f"page {number} is of an auditor with another reach")
             if (statement.start, statement.previous) != (place, previous) or statement.reached <= place:
                 raise ExportInvalid(f"page {number} does not follow the page before it")
             self._require_page(number, statement, rows)

@@ -16,6 +16,7 @@ from audit.client import (
     ExportRequest,
     ExportTrust,
     FileFormat,
+    end_of_export,
     load_trust,
     parse_vkey,
     verify_export,
@@ -26,7 +27,7 @@ from deploy.session import Session
 from deploy.speech import speaker
 
 Directory = Annotated[Path, typer.Argument(file_okay=False, help="Where the files go; called again, it goes on there.")]
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d%z"])]
+Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d%z"])]
 
 
 def export(
@@ -62,12 +63,15 @@ def export(
 
     async def pull(session: Session) -> int:
         audit = session.audit(await session.token(account))
-        covered = int((await audit.checkpoint()).split(b"\n")[1]) if end is None else end
+        covered = await end_of_export(directory, audit) if end is None else end
         request = ExportRequest(reason=reason, start=start, end=covered, **criteria)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=says.console, transient=True) as progress:
             task = progress.add_task(says.words("导出…", "exporting …"), total=covered - start)
-            told = lambda reached, _end: progress.update(task, completed=reached - start)  # noqa: E731 - one line
+
+            def told(reached: int, _end: int) -> None:
+                progress.update(task, completed=reached - start)
+
             manifest = await ExportPull(audit, directory, request, file_format, progress=told).run()
         return sum(part.rows for part in manifest.parts)
 
@@ -104,3 +108,8 @@ def verify(
         f"有效：{done.rows} 条，位置 {done.start} 至 {done.end}，日志共 {done.size} 条",
         f"valid: {done.rows} entries of the places {done.start} to {done.end}, in a log of {done.size}",
     )
+    if done.within is not None:
+        says.say(f"范围：{done.within} 参与的条目", f"as far as {done.within} takes part")
+    if done.criteria:
+        named = ", ".join(sorted(done.criteria))
+        says.say(f"条件：{named}（见 manifest.json）", f"criteria: {named} (see manifest.json)")

@@ -58,16 +58,16 @@ def reconcile(
     """Hold a department's access records against the log; the exit status is 1 if they differ. 对账."""
     says = speaker(language)
 
-    async def compare(session: Session) -> list[Finding]:
+    async def compare(session: Session) -> tuple[Reconciler, list[Finding]]:
         # What is under way now is neither late nor missing.
         until = datetime.fromtimestamp(SystemClock().now(), UTC) - GRACE
         merge = await hold_against(session, member, until - timedelta(hours=hours), until, reason=reason, account=account)
-        return merge.finish()
+        return merge, merge.finish()
 
     if member not in provider_subsystems():
         says.bad(f"没有部门 {member}", f"there is no department {member}")
         raise typer.Exit(1)
-    findings = run_in_session(home, says, compare)
+    merge, findings = run_in_session(home, says, compare)
     if as_json:
         print(json.dumps([finding.document() for finding in findings], ensure_ascii=False, indent=1))
     elif findings:
@@ -78,5 +78,9 @@ def reconcile(
             table.add_row(rfc3339(each.at.timestamp()), each.difference.value, str(each.serial or ""), each.consumer, meaning)
         says.console.print(table)
     else:
-        says.good("两边一致", "both sides agree")
+        said = (
+            f"{merge.records} 条访问记录，{merge.releases} 条放行",
+            f"{merge.records} access records, {merge.releases} releases",
+        )
+        says.good(f"两边一致：{said[0]}", f"both sides agree: {said[1]}")
     raise typer.Exit(1 if findings else 0)

@@ -6,8 +6,8 @@ import asyncio
 import gc
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -232,6 +232,19 @@ def create_app(
         return PlainTextResponse(generate_latest(metrics))
 
     return app
+
+
+def work_beside(work: Callable[[FastAPI], Coroutine[Any, Any, None]]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """A lifespan: `work` runs as long as the app serves, and is cancelled when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(work(app))
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    return lifespan
 
 
 async def require_strict_json(request: Request) -> None:

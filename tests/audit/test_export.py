@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from audit.auditor_client import AuditClient
 from audit.export import ExportRequest
-from audit.export_client import ExportPull
+from audit.export_client import ExportPull, end_of_export
 from audit.export_files import HASHES, MANIFEST, FileFormat, Manifest, columns_of, digest_of, neutral
 from audit.export_statement import ExportPage, ExportRow
 from audit.export_store import span_query
@@ -28,7 +29,7 @@ from exchange.keys import SigningKey
 from exchange.problem import Problem
 from tests.audit.reference import LOG
 from tests.audit.scene import ALICE, BANK, BOB, HEADS, TAX_SERVICE, ReadingSide, Scene, open_reading_side, open_scene
-from tests.support.audit_rows import connected
+from tests.support.audit_rows import connected, now_ms
 from tests.support.filled_log import fill_log
 from tests.support.searches import searches
 
@@ -132,9 +133,51 @@ async def test_an_auditor_of_a_member_exports_what_the_member_takes_part_in(side
     token = side.token("auditor", member="CN-YA/COM/anju-bank")
     client = AuditClient("http://audit.test", side.http, lambda: token)
     await ExportPull(client, tmp_path / "x", request(), FileFormat.CSV).run()
-    assert verify_export(tmp_path / "x", TRUST).rows == 6
+    done = verify_export(tmp_path / "x", TRUST)
+    assert (done.rows, done.within) == (6, "CN-YA/COM/anju-bank")
     manifest = Manifest.load(tmp_path / "x")
     assert {statement.within for statement, _ in manifest.pages} == {"CN-YA/COM/anju-bank"}
+
+
+async def test_pages_of_one_who_sees_less_are_not_put_between_those_of_one_who_sees_all(
+    side: ReadingSide, tmp_path: Path
+) -> None:
+    """Each of these pages the audit has signed, in one chain: only their reach gives them away."""
+    limited = side.token("auditor", member="CN-YA/COM/anju-bank")
+    clients = [side.client("auditor"), AuditClient("http://audit.test", side.http, lambda: limited)]
+    taken: list[int] = []
+
+    class Mixed:
+        async def export(self, wanted: ExportRequest) -> ExportPage:
+            taken.append(wanted.start)
+            return await clients[len(taken) == 2].export(wanted)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(clients[0], name)
+
+    mixed: Any = Mixed()
+    await ExportPull(mixed, tmp_path / "x", request(), FileFormat.CSV).run()
+    with pytest.raises(ExportInvalid, match="page 2 is of an auditor with another reach"):
+        verify_export(tmp_path / "x", TRUST)
+
+
+async def test_an_export_of_a_window_of_time_verifies_and_goes_on_when_the_log_has_grown(
+    side: ReadingSide, scene: Scene, tmp_path: Path
+) -> None:
+    directory, hour = tmp_path / "x", timedelta(hours=1)
+    now = datetime.fromtimestamp(now_ms() / 1000, timezone(timedelta(hours=8)))
+    client = side.client("auditor")
+    wanted = request(await end_of_export(directory, client), since=now - hour, until=now + hour)
+    fragile: Any = _Fragile(client, 3)
+    with pytest.raises(Problem):
+        await ExportPull(fragile, directory, wanted, FileFormat.CSV, part_rows=10).run()
+    await scene.release()
+    await scene.integrate()
+    assert await end_of_export(directory, client) == ENTRIES
+    assert await end_of_export(tmp_path / "new", client) > ENTRIES
+    await pull(side, directory, wanted).run()
+    done = verify_export(directory, TRUST)
+    assert (done.rows, set(done.criteria), done.within) == (ENTRIES, {"since", "until"}, None)
 
 
 async def test_places_that_no_checkpoint_covers_are_refused(side: ReadingSide) -> None:
