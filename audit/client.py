@@ -51,9 +51,9 @@ from audit.model import (
     SearchTokens,
     Verdict,
 )
-from audit.note import SignatureType, VerifierKey, parse_vkey
-from audit.policy import Group, KnownLog, KnownWitness, Policy
-from audit.proof import parse_proof
+from audit.note import NoteError, SignatureType, VerifierKey, parse_vkey
+from audit.policy import Group, KnownLog, KnownWitness, Policy, load_policy
+from audit.proof import TrustPolicy, parse_proof, verify_proof
 from audit.provided import ProvidedRequest
 from audit.reconciliation import GRACE, SENTENCES, AccessRecord, Finding, Reconciler
 from audit.release import ReleaseDesk
@@ -106,6 +106,7 @@ __all__ = [
     "KnownWitness",
     "ListTrust",
     "NotDurable",
+    "NoteError",
     "OpenFence",
     "OpenWitness",
     "OutcomeRow",
@@ -127,6 +128,7 @@ __all__ = [
     "SignatureType",
     "StampRefused",
     "StampRoots",
+    "TrustPolicy",
     "Verdict",
     "VerificationReport",
     "VerifierKey",
@@ -138,6 +140,7 @@ __all__ = [
     "from_columns",
     "hash_leaf",
     "heads_name",
+    "load_policy",
     "load_trust",
     "make_config_leaf",
     "make_deny_leaf",
@@ -160,5 +163,6 @@ __all__ = [
     "to_columns",
     "verify_export",
     "verify_list",
+    "verify_proof",
     "verify_receipt",
 ]

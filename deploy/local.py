@@ -294,6 +294,9 @@ class LocalExchange:
     def _notary(self) -> dict[str, str]:
         return {**self._database("yitong_notary"), "YITONG_WITNESS_POLICY_FILE": str(self.home.witness_policy)}
 
+    def _witnesses(self) -> dict[str, str]:
+        return {"YITONG_AUDIT_URL": self.addresses.url("audit"), "YITONG_WITNESS_POLICY_FILE": str(self.home.witness_policy)}
+
     def _monitor(self) -> dict[str, str]:
         # In a real installation somebody else runs it, on a machine of their own.
         return {
@@ -334,6 +337,7 @@ class LocalExchange:
             **self._database("yitong_gateway"),
             **self._bus(gateway),
             **self._anchor(),
+            **self._witnesses(),
             "YITONG_GATEWAY_ID": gateway,
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(gateway)),
             "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),
@@ -347,6 +351,7 @@ class LocalExchange:
             **self._bus(DELIVERER),
             **self._anchor(),
             **self._tokens(),
+            **self._witnesses(),
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file(DELIVERER)),
             "YITONG_TOKEN_KEY_FILE": str(self.home.secrets / f"{DELIVERER}.token.key"),
             "YITONG_EPOCH_KEYS_FILE": str(self.home.secrets / "epoch-keys.json"),

@@ -33,6 +33,7 @@ from gateway.head import plain_head
 from gateway.outcomes import Outcomes
 from gateway.quotas import SpentQuotas
 from gateway.strangers import Strangers
+from gateway.witnesses import known_witnesses
 from identity.client import ConsentSource
 from registry.client import SnapshotSource
 
@@ -86,6 +87,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             outcomes=Outcomes(lambda sent, aborted: journal.record_outcome(scribe.outcome(sent, aborted)), releases.settle),
             strangers=Strangers(lambda code, source, count: journal.append(scribe.stranger(code, source, count)), clock),
             quotas=SpentQuotas(releases.find_used_up, scribe.quota_token, clock),
+            witnesses=known_witnesses(settings, http),
             deadline_seconds=settings.deadline_seconds,
         )
         for work in (gateway.outcomes.run(), _flush_strangers(gateway.strangers)):

@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     """The registry's public JWK: the one anchor of trust."""
     identity_url: str
     """Where consent grants are fetched."""
+    audit_url: str | None = None
+    """Where proofs of entries are had, for purposes that ask for witnesses; without it those are refused."""
+    witness_policy_file: Path | None = None
+    """C2SP tlog-policy: the witnesses, and the quorum that is asked for. Needed with `audit_url`."""
     deadline_seconds: float = 5.0
     """How long a request may take, provider included."""
     max_under_way: int = 512
@@ -85,6 +89,10 @@ class DelivererSettings(BaseSettings):
     """The registry's public JWK: the one anchor of trust."""
     identity_url: str
     """Where consent grants are fetched."""
+    audit_url: str | None = None
+    """Where proofs of entries are had, for purposes that ask for witnesses; without it those are refused."""
+    witness_policy_file: Path | None = None
+    """C2SP tlog-policy: the witnesses, and the quorum that is asked for. Needed with `audit_url`."""
     oidc_issuer: str
     """Who issues the operators' access tokens."""
     oidc_audience: str = "yitong"

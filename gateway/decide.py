@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from exchange.identifiers import parse_subject
 from exchange.problem import Problem
@@ -37,7 +38,15 @@ def decide(question: Question, facts: Facts) -> Decision:
         return Deny(DenyReason.OUTSIDE_TIME_WINDOW)
     if (limit := facts.used_up.get(right.id)) is not None:
         return Deny(DenyReason.QUOTA_EXCEEDED, describe(limit, right), limit=limit)
-    permit = Permit(_permitted_items(question, right), question.facts, right, None, min(right.valid_until, facts.key_valid_until))
+    permit = Permit(
+        _permitted_items(question, right),
+        question.facts,
+        right,
+        consent=None,
+        valid_until=min(right.valid_until, facts.key_valid_until),
+        # A right cannot be chosen without a purpose that is known.
+        witnessed=facts.purpose is None or facts.purpose.witnessed,
+    )
     if not right.by_consent:
         return permit
     return _with_consent(question, facts, permit)
@@ -70,7 +79,7 @@ def _choose_right(question: Question, facts: Facts) -> AccessRight | Deny:
     current = [right for right in facts.rights if right.valid_from <= facts.now < right.valid_until]
     if not current:
         return Deny(DenyReason.RIGHT_MISSING)
-    fitting = [right for right in current if facts.purpose_known and question.headers.purpose in right.purposes]
+    fitting = [right for right in current if facts.purpose is not None and question.headers.purpose in right.purposes]
     if not fitting:
         return Deny(DenyReason.PURPOSE_NOT_COVERED, f"purpose {question.headers.purpose} is not covered")
     gaps = [(_uncovered(question, right), right) for right in fitting]
@@ -128,8 +137,7 @@ def _with_consent(question: Question, facts: Facts, permit: Permit) -> Decision:
         return Deny(DenyReason.CONSENT_USED_UP)
     if consent.state != GRANTED:
         return Deny(DenyReason.CONSENT_MISMATCH)
-    until = min(permit.valid_until, consent.grant.terms.valid_until)
-    return Permit(permit.items, permit.facts, permit.right, consent, until)
+    return replace(permit, consent=consent, valid_until=min(permit.valid_until, consent.grant.terms.valid_until))
 
 
 def _covers(question: Question, now: float, permit: Permit, consent: ConsentFact) -> bool:

@@ -9,13 +9,12 @@ never skipped: what may not be shown goes out as its number and the code that sa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from audit.client import Answer, EntryDesk, QuotaLimit, ReleaseDesk, ReleaseRow
+from audit.client import EntryDesk, ReleaseDesk, ReleaseRow
 from exchange.canonical import b64url
 from exchange.clock import Clock
 from exchange.delivery import Told, issue_delivery
@@ -27,12 +26,14 @@ from exchange.question import Headers, Question
 from gateway.decide import decide
 from gateway.delivery.model import Item, Subscription
 from gateway.delivery.verified import VerifiedEvents
-from gateway.entries import Account, Evidence, Scribe, refused
+from gateway.entries import Account, Evidence, Scribe
 from gateway.facts import gather_facts
 from gateway.mask import Shown, keep_permitted
 from gateway.model import Deny, DenyReason, Permit
 from gateway.outcomes import Outcomes
+from gateway.place import place
 from gateway.quotas import SpentQuotas
+from gateway.witnesses import Witnesses
 from identity.client import ConsentSource
 from registry.client import AccessRight, EventForm, Snapshot, SnapshotSource
 
@@ -59,6 +60,7 @@ class Deliverer:
     scribe: Scribe
     outcomes: Outcomes
     quotas: SpentQuotas
+    witnesses: Witnesses | None
     events: VerifiedEvents
 
     def subscription_key(self, subscription: str) -> bytes:
@@ -114,7 +116,7 @@ async def _deliver_one(
         shown = _shown(event, permit, subscription.form)
         not_after_ms = _not_after_ms(deliverer, permit, snapshot)
         row = deliverer.scribe.release(account, event, shown, not_after_ms=not_after_ms)
-        serial = await _place(deliverer, row)
+        serial = await place(deliverer, row, witnessed=permit.witnessed)
         content = _told(deliverer, snapshot, subscription, event, subject, shown, row)
     except Problem as problem:
         await deliverer.journal.append(deliverer.scribe.deny(account, problem))
@@ -187,20 +189,6 @@ def _shown(event: Event, permit: Permit, form: EventForm) -> Shown | None:
 def _not_after_ms(deliverer: Deliverer, permit: Permit, snapshot: Snapshot) -> int:
     """Unix ms after which the fence refuses: the least of everything the release stands on, the deadline included."""
     return int(min(permit.valid_until, snapshot.expires_at, deliverer.clock.now() + DEADLINE_SECONDS) * 1000)
-
-
-async def _place(deliverer: Deliverer, row: ReleaseRow) -> int:
-    """The one act by which an event may leave: the serial of the durable entry, or the problem that the fence answers with."""
-    verdict = await deliverer.releases.place(row)
-    if verdict.answer is Answer.RELEASED and verdict.serial is not None:
-        return verdict.serial
-    if verdict.answer is Answer.USED_UP and row.grounds.consent is not None:
-        # Only so that the person sees it: the fence has refused already, and goes on refusing.
-        with contextlib.suppress(Problem):
-            await deliverer.consents.report_used_up(row.grounds.consent)
-    if verdict.answer is Answer.QUOTA and verdict.cause is not None:
-        deliverer.quotas.note(row.grounds.right_id, row.quota.token, QuotaLimit(verdict.cause))
-    raise refused(verdict, row.quota, deliverer.clock.now())
 
 
 def _told(

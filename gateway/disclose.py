@@ -9,12 +9,11 @@ Nothing is returned before `place` has said that the entry is durable and that n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from audit.client import Answer, EntryDesk, QuotaLimit, ReleaseDesk, ReleaseRow
+from audit.client import EntryDesk, ReleaseDesk
 from exchange.bus import SIGNATURE_HEADER
 from exchange.call import ForwardedConsent, ProviderCall, encode_call, sign_call
 from exchange.caller import Caller
@@ -28,13 +27,15 @@ from exchange.receipt import MAX_RECORD_AGE_SECONDS, ReceiptClaims, issue_receip
 from exchange.record import Record, presentation_hash, verify_record, verify_refusal
 from exchange.subjects import request_subject
 from gateway.decide import decide
-from gateway.entries import Account, Scribe, refused, replayed
+from gateway.entries import Account, Scribe, replayed
 from gateway.facts import active_key, gather_facts, registered_key
 from gateway.mask import Shown, keep_permitted
 from gateway.model import Decision, Deny, Permit
 from gateway.outcomes import Outcomes
+from gateway.place import place
 from gateway.quotas import SpentQuotas, particulars
 from gateway.strangers import Strangers
+from gateway.witnesses import Witnesses
 from identity.client import ConsentSource
 from registry.client import Snapshot, SnapshotSource
 
@@ -63,6 +64,7 @@ class Gateway:
     outcomes: Outcomes
     strangers: Strangers
     quotas: SpentQuotas
+    witnesses: Witnesses | None
     deadline_seconds: float
 
 
@@ -133,7 +135,7 @@ async def _disclose_one(gateway: Gateway, snapshot: Snapshot, question: Question
         shown = keep_permitted(record, permit)
         not_after_ms = _not_after_ms(gateway, signed, record, permit, snapshot)
         row = gateway.scribe.release(account, record, shown, not_after_ms=not_after_ms)
-        serial = await _place(gateway, row)
+        serial = await place(gateway, row, witnessed=permit.witnessed)
     except Problem as problem:
         problem = await _tell_replay(gateway, account, problem)
         await gateway.journal.append(gateway.scribe.deny(account, problem))
@@ -241,20 +243,6 @@ def _not_after_ms(gateway: Gateway, signed: SignedRequest, record: Record, permi
         gateway.clock.now() + gateway.deadline_seconds,
     )
     return int(seconds * 1000)
-
-
-async def _place(gateway: Gateway, row: ReleaseRow) -> int:
-    """The one act by which data may leave: the serial of the durable entry, or the problem that the fence answers with."""
-    verdict = await gateway.releases.place(row)
-    if verdict.answer is Answer.RELEASED and verdict.serial is not None:
-        return verdict.serial
-    if verdict.answer is Answer.USED_UP and row.grounds.consent is not None:
-        # Only so that the person sees it: the fence has refused already, and goes on refusing.
-        with contextlib.suppress(Problem):
-            await gateway.consents.report_used_up(row.grounds.consent)
-    if verdict.answer is Answer.QUOTA and verdict.cause is not None:
-        gateway.quotas.note(row.grounds.right_id, row.quota.token, QuotaLimit(verdict.cause))
-    raise refused(verdict, row.quota, gateway.clock.now())
 
 
 async def _tell_replay(gateway: Gateway, account: Account, problem: Problem) -> Problem:

@@ -51,7 +51,7 @@ async def gather_facts(
         key_active=active_key(snapshot, kid, owner=str(headers.consumer), now=now) is not None,
         key_valid_until=0.0 if key is None else key.valid_until,
         service=service,
-        purpose_known=snapshot.purpose(headers.purpose) is not None,
+        purpose=snapshot.purpose(headers.purpose),
         rights=rights,
         used_up=used_up,
         consent=await _consent(consents, snapshot, question) if by_consent else None,

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from audit.client import QuotaLimit
 from identity.client import ConsentGrant
-from registry.client import AccessRight, ServiceEntry
+from registry.client import AccessRight, Purpose, ServiceEntry
 
 
 class DenyReason(StrEnum):
@@ -55,7 +55,7 @@ class Facts:
     key_active: bool
     key_valid_until: float
     service: ServiceEntry | None
-    purpose_known: bool
+    purpose: Purpose | None
     rights: tuple[AccessRight, ...]
     used_up: Mapping[str, QuotaLimit]
     """Rights, by id, of which nothing is left today for this subject, and the limit that is used up; as far as is known."""
@@ -72,6 +72,8 @@ class Permit:
     consent: ConsentFact | None
     valid_until: float
     """Unix seconds; the least of right, consent and key."""
+    witnessed: bool
+    """Whether witnesses must have cosigned the entry before anything leaves: the purpose demands it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from registry.model import (
     Entity,
     Kind,
     Member,
+    Purpose,
     Registered,
     ServiceEntry,
     Status,
@@ -128,6 +129,8 @@ def narrows(before: Entity, after: Entity) -> bool:
     """Whether an amendment may take something away for which no ground has a name: then the floor must rise."""
     if isinstance(before, Member) and isinstance(after, Member):
         return after.restricted and not before.restricted
+    if isinstance(before, Purpose) and isinstance(after, Purpose):
+        return after.witnessed and not before.witnessed
     return isinstance(before, ServiceEntry) and before != after
 
 

@@ -54,9 +54,10 @@ class GatewayForm(_Named):
 
 
 class PurposeForm(_Named):
-    """使用目的. `id` is the code that requests cite."""
+    """使用目的. `id` is the code that requests cite; what is `witnessed` leaves only when witnesses have cosigned its entry."""
 
     id: Code
+    witnessed: bool = False
 
 
 class ItemForm(_Strict):

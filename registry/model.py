@@ -128,11 +128,15 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """使用目的. An approved use (a matter, 事项) that each request cites by its code."""
+    """使用目的. An approved use (a matter, 事项) that each request cites by its code.
+
+    A `witnessed` one lets nothing go before a quorum of witnesses has cosigned a checkpoint of the log over its entry.
+    """
 
     id: str
     name_zh: str
     name_en: str
+    witnessed: bool = False
     status: Status = Status.ACTIVE
 
 
@@ -298,7 +302,9 @@ def document(entity: Entity) -> dict[str, Any]:
     if isinstance(entity, ServiceEntry):
         return _service_document(entity)
     plain = {"id": entity.id, "name_zh": entity.name_zh, "name_en": entity.name_en, "status": entity.status.value}
-    return {**plain, "restricted": entity.restricted} if isinstance(entity, Member) else plain
+    if isinstance(entity, Member):
+        return {**plain, "restricted": entity.restricted}
+    return {**plain, "witnessed": True} if isinstance(entity, Purpose) and entity.witnessed else plain
 
 
 def _service_document(service: ServiceEntry) -> dict[str, Any]:
@@ -339,7 +345,8 @@ def parse_entity(kind: Kind, value: Mapping[str, Any]) -> Entity:
     """Read the JSON form of an entity back.
 
     Raises KeyError, TypeError or ValueError for anything missing or of another type: a member that is not there never
-    means "anything"; members that are not known are passed over.
+    means "anything"; members that are not known are passed over. Only `witnessed` of a purpose is written where it is true
+    and nowhere else, so that purposes read as they were signed before there was such a thing.
     """
     if kind is Kind.SERVICE:
         return _parse_service(value)
@@ -347,11 +354,9 @@ def parse_entity(kind: Kind, value: Mapping[str, Any]) -> Entity:
     status = Status(value["status"])
     if kind is Kind.MEMBER:
         return Member(*plain, restricted=_truth(value["restricted"]), status=status)
-    types: dict[Kind, type[Subsystem | Gateway | Purpose]] = {
-        Kind.SUBSYSTEM: Subsystem,
-        Kind.GATEWAY: Gateway,
-        Kind.PURPOSE: Purpose,
-    }
+    if kind is Kind.PURPOSE:
+        return Purpose(*plain, witnessed=_truth(value.get("witnessed", False)), status=status)
+    types: dict[Kind, type[Subsystem | Gateway]] = {Kind.SUBSYSTEM: Subsystem, Kind.GATEWAY: Gateway}
     return types[kind](*plain, status=status)
 
 

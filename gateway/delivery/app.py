@@ -40,6 +40,7 @@ from gateway.delivery.webhooks import Webhooks
 from gateway.entries import Scribe
 from gateway.outcomes import Outcomes
 from gateway.quotas import SpentQuotas
+from gateway.witnesses import known_witnesses
 from identity.client import ConsentSource
 from registry.client import Snapshot, SnapshotSource
 
@@ -88,6 +89,7 @@ async def open_desk(
             scribe=scribe,
             outcomes=Outcomes(lambda sent, aborted: journal.record_outcome(scribe.outcome(sent, aborted)), releases.settle),
             quotas=SpentQuotas(releases.find_used_up, scribe.quota_token, clock),
+            witnesses=known_witnesses(settings, http),
             events=VerifiedEvents(),
         )
         made = DeliveryDesk(deliverer, pool, secret, settings.webhook_allow_http, Health(metrics))

@@ -47,7 +47,7 @@ def facts_of(snapshot: Snapshot, question: Question, kid: str, now: float) -> Fa
         key_active=key is not None,
         key_valid_until=0.0 if key is None else key.valid_until,
         service=service,
-        purpose_known=snapshot.purpose(headers.purpose) is not None,
+        purpose=snapshot.purpose(headers.purpose),
         rights=snapshot.rights(headers.consumer, headers.service),
         used_up={},
         consent=None,

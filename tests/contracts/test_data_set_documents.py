@@ -17,7 +17,7 @@ from exchange.question import Headers, parse_questions
 from gateway.decide import decide
 from gateway.model import Deny, DenyReason, Facts
 from registry.client import ItemEntry, ServiceEntry, describe_service
-from registry.model import Kind, SharingClass, SubjectKind, parse_entity
+from registry.model import Kind, Purpose, SharingClass, SubjectKind, parse_entity
 from tests.support.json_schema import accepts, followed
 
 BOOTSTRAP = Path(__file__).resolve().parents[2] / "deploy" / "config" / "bootstrap.json"
@@ -100,7 +100,7 @@ def is_malformed(service: ServiceEntry, body: Body) -> bool:
     except Problem as problem:
         return problem.code == "malformed-request"
     known = replace(service, sharing_class=SharingClass.CONDITIONAL)
-    facts = Facts(1.0, 600, True, True, True, 9.0, known, True, (), {}, None)  # noqa: FBT003 - in the order of the class
+    facts = Facts(1.0, 600, True, True, True, 9.0, known, Purpose("p", "", ""), (), {}, None)  # noqa: FBT003 - in the order of the class
     decisions = [decide(question, facts) for question in questions]
     return any(isinstance(each, Deny) and each.reason is DenyReason.MALFORMED_REQUEST for each in decisions)
 

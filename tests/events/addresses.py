@@ -175,6 +175,7 @@ async def open_sender(scene: Scene, own: Database) -> AsyncIterator[Sender]:
             scribe=scribe,
             outcomes=Outcomes(lambda sent, aborted: journal.record_outcome(scribe.outcome(sent, aborted)), releases.settle),
             quotas=SpentQuotas(releases.find_used_up, scribe.quota_token, clock),
+            witnesses=None,
             events=VerifiedEvents(),
         )
         yield Sender(

@@ -14,7 +14,7 @@ from exchange.question import Headers, Question
 from gateway.decide import decide
 from gateway.model import CHECKS, ConsentFact, Deny, DenyReason, Facts, Permit
 from identity.model import ConsentGrant, ConsentTerms, Grantor, GrantorKind, Mode, UseLimit, subject_commitment
-from registry.model import AccessRight, EventForm, FactEntry, ItemEntry, ServiceEntry, SharingClass, Status, SubjectKind
+from registry.model import AccessRight, EventForm, FactEntry, ItemEntry, Purpose, ServiceEntry, SharingClass, Status, SubjectKind
 
 NOW = 1_790_000_000.0
 SERVICE = "CN-YA/GOV/social-security/insurance/contributions"
@@ -94,7 +94,7 @@ good = Facts(
     key_active=True,
     key_valid_until=NOW + 10_000,
     service=service_entry,
-    purpose_known=True,
+    purpose=Purpose(headers.purpose, "", ""),
     rights=(statutory,),
     used_up={},
     consent=None,
@@ -144,7 +144,7 @@ DIMENSIONS = [
         (R.CONSENT_USED_UP, {"rights": (by_consent,), "consent": consent("used-up")}, {"consent": "c-1"}),
         (None, {"rights": (by_consent,), "consent": consent("granted")}, {"consent": "c-1"}),
     ),
-    choices(OK, (R.PURPOSE_NOT_COVERED, {"purpose_known": False}, {})),
+    choices(OK, (R.PURPOSE_NOT_COVERED, {"purpose": None}, {})),
     choices(OK, (R.QUOTA_EXCEEDED, {"used_up": {statutory.id: QuotaLimit.REQUESTS}}, {})),
 ]
 

@@ -32,7 +32,7 @@ def record(items: dict[str, object], masked: dict[str, object], facts: dict[str,
 
 
 def permit(items: dict[str, str], facts: dict[str, dict[str, int]]) -> Permit:
-    return Permit(items, facts, replace(statutory), None, 0.0)
+    return Permit(items, facts, replace(statutory), None, 0.0, witnessed=False)
 
 
 names = st.sampled_from(["a", "b", "c", "d"])

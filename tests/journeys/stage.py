@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any, TypeVar
@@ -225,3 +226,13 @@ def both(gateways: Sequence[str]) -> tuple[str, str]:
     """The two gateways; a run with another number would prove something else."""
     first, second = gateways
     return first, second
+
+
+@asynccontextmanager
+async def stopped(stage: Stage, name: str) -> AsyncIterator[None]:
+    """A process that is stopped in its tracks within the block."""
+    stage.exchange.supervisor.kill(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        stage.exchange.supervisor.kill(name, signal.SIGCONT)

@@ -39,7 +39,7 @@ from exchange.record import presentation_hash
 from gateway.decide import decide
 from gateway.model import ConsentFact, Facts, Permit
 from identity.client import ConsentSource, verify_grant
-from registry.client import AccessRight, parse_right
+from registry.client import AccessRight, Purpose, parse_right
 from tests.audit.go_verifier import go_accepts, require_go
 from tests.audit.strangers import scales_accept
 from tests.journeys.figures import FIGURES, spread
@@ -316,7 +316,7 @@ class Replay:
             key_active=True,
             key_valid_until=now + 60,
             service=snapshot.service(leaf["service"]),
-            purpose_known=True,
+            purpose=Purpose(leaf["purpose"], "", ""),
             rights=(self.rights[leaf["right"]],),
             used_up={},
             consent=await self._consent(body["consent"]) if leaf["legal_basis"] == "consent" else None,

@@ -19,7 +19,7 @@ from gateway.client import Prepared, Wanted
 from tests.journeys.figures import FIGURES, spread
 from tests.journeys.metrics import metric
 from tests.journeys.signing import resigned
-from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, Stage, both, refused
+from tests.journeys.stage import CONTRIBUTIONS, DEED_TAX, Stage, both, refused, stopped
 from tests.support.waiting import until_async, until_yes
 
 MONTHS = {"contributed_months_at_least": {"n": 24}}
@@ -166,16 +166,6 @@ async def count_released_after_withdrawal(stage: Stage) -> tuple[int, int]:
 
 
 # --- I-26
-
-
-@contextlib.asynccontextmanager
-async def stopped(stage: Stage, name: str) -> AsyncIterator[None]:
-    """A process that is stopped in its tracks within the block."""
-    stage.exchange.supervisor.kill(name, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        stage.exchange.supervisor.kill(name, signal.SIGCONT)
 
 
 async def in_flight(stage: Stage, requests: Sequence[Prepared], provider: str) -> list[asyncio.Task[httpx2.Response]]:

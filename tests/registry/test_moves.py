@@ -58,6 +58,7 @@ def test_an_amendment_keeps_the_status_and_needs_the_revision_that_is_there() ->
         (replace(service, title_en="Other"), True),
         (replace(service, items={}, schema_version=2), True),
         (replace(purposes[0], name_en="Other"), False),
+        (replace(purposes[0], witnessed=True), True),
     ],
 )
 def test_what_may_take_something_away_raises_the_floor(after: Entity, expected: bool) -> None:
