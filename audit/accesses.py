@@ -22,9 +22,8 @@ from audit.recount import Recounter
 from audit.search import Look, ReadingRoom
 from audit.subject_store import ListedEntry
 from audit.subjects import ChainHead
-from audit.tiles import HeldTiles, TileName
 from audit.titles import Titles
-from audit.tree import inclusion_proof, inclusion_tiles
+from audit.tree import inclusion_proofs, inclusion_tiles
 from exchange.canonical import b64url, parse_json
 from exchange.clock import rfc3339
 from exchange.keys import SigningKey
@@ -199,7 +198,7 @@ class AccessList:
     async def _access(
         self, index: int, at: datetime | None, raw: bytes, body: OpenedBody | None, view: _View | None = None
     ) -> Access:
-        return await describe_access(self.titles, index, at, raw, body, [] if view is None else view.path(index))
+        return await describe_access(self.titles, index, at, raw, body, [] if view is None else view.paths[index])
 
 
 async def describe_access(
@@ -236,7 +235,7 @@ async def describe_access(
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What was read for one page, with the tiles for every path on it."""
+    """What was read for one page, with the path of every entry on it."""
 
     checkpoint: integration.StoredCheckpoint
     reach: int
@@ -244,12 +243,9 @@ class _View:
     rows: Sequence[ListedEntry]
     revealed: Mapping[int, int]
     behind: Mapping[int, tuple[bytes, bytes | None, bytes | None]]
-    tiles: HeldTiles
+    paths: Mapping[int, list[str]]
+    """The inclusion path of each place, base64url."""
     postponed: Sequence[tuple[str, int]]
-
-    def path(self, index: int) -> list[str]:
-        """The inclusion path of a place, base64url."""
-        return [b64url(each) for each in inclusion_proof(index, self.checkpoint.size, self.tiles)]
 
     @classmethod
     async def load(cls, connection: asyncpg.Connection, token: bytes, tokens: Sequence[bytes], request: AccessesRequest) -> _View:
@@ -258,22 +254,23 @@ class _View:
             reach = await subject_store.load_reach(connection)
             heads = await subject_store.load_heads(connection, tokens)
             rows = await subject_store.load_chain(connection, token, request.after, request.limit + 1)
-            revealed = {row.tree_index: of for row in rows if (of := _revealed(row.leaf)) is not None}
+            revealed = {
+                row.tree_index: of for row in rows if row.kind == EntryKind.REVEAL and (of := _revealed(row.leaf)) is not None
+            }
             behind = await subject_store.load_places(connection, list(revealed.values()))
             checkpoint = await integration.load_last_checkpoint(connection)
             if checkpoint is None:
                 raise Problem("not-found", "the log has no checkpoint yet", pending=True)
-            names: set[TileName] = set()
-            for index in (*(row.tree_index for row in rows), *behind):
-                names.update(inclusion_tiles(index, checkpoint.size))
-            held = await integration.load_tiles(connection, sorted(names))
+            places = sorted({*(row.tree_index for row in rows), *behind})
+            held = await integration.load_tiles(connection, inclusion_tiles(places, checkpoint.size))
             postponed = await subject_store.count_hidden(connection)
-        return cls(checkpoint, reach, heads, rows, revealed, behind, held, postponed)
+        proofs = inclusion_proofs(places, checkpoint.size, held)
+        paths = {index: [b64url(each) for each in proof] for index, proof in zip(places, proofs, strict=True)}
+        return cls(checkpoint, reach, heads, rows, revealed, behind, paths, postponed)
 
 
 def _revealed(leaf: bytes) -> int | None:
-    members = parse_json(leaf)
-    of: Any = members.get("of") if members.get("kind") == EntryKind.REVEAL else None
+    of: Any = parse_json(leaf).get("of")
     return of if type(of) is int else None
 
 

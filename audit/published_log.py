@@ -93,7 +93,7 @@ class PublishedLog:
             covered, note = await _chosen(connection, witnessed=witnessed, size=size)
             if index is None or index >= covered:
                 raise Problem("not-found", "the entry is recorded; a checkpoint covers it within a second or so", pending=True)
-            held = await integration.load_tiles(connection, inclusion_tiles(index, covered))
+            held = await integration.load_tiles(connection, inclusion_tiles([index], covered))
         try:
             hashes = inclusion_proof(index, covered, held)
         except (LookupError, TileError) as error:

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from audit.integration import Session
-from audit.model import EntryRow
+from audit.model import EntryKind, EntryRow
 from audit.store import content_columns, heading_columns
 from audit.subjects import AboutSubject, ChainedEntry, ChainHead, heads_of
 from exchange.canonical import parse_json
@@ -136,7 +136,7 @@ class ListedEntry:
     n: int
     link: bytes
     tree_index: int
-    serial: int
+    kind: EntryKind
     at: datetime
     leaf: bytes
     body: bytes | None
@@ -144,7 +144,7 @@ class ListedEntry:
 
 
 _LISTED: Final = """
-    SELECT c.n, c.link, c.tree_index, s.serial, e.at, e.leaf, b.body, b.blind
+    SELECT c.n, c.link, c.tree_index, e.kind, e.at, e.leaf, b.body, b.blind
     FROM audit.subject_entry c JOIN audit.sequenced s USING (tree_index) JOIN audit.entry e USING (serial)
     LEFT JOIN audit.body b ON b.serial = e.serial AND b.at = e.at
 """

@@ -47,10 +47,16 @@ def hash_node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right)
 
 
+def _fold_once(hashes: bytes) -> bytes:
+    """The hashes over each two of neighbouring subtrees, their hashes concatenated; one that is left over is left out."""
+    whole = len(hashes) - len(hashes) % _NODE_BYTES
+    return b"".join([sha256(b"\x01" + hashes[at : at + _NODE_BYTES]) for at in range(0, whole, _NODE_BYTES)])
+
+
 def _fold_complete(hashes: bytes) -> bytes:
     """The hash over 2**n neighbouring subtrees of one height, their hashes concatenated."""
     while len(hashes) > HASH_BYTES:
-        hashes = b"".join([sha256(b"\x01" + hashes[at : at + _NODE_BYTES]) for at in range(0, len(hashes), _NODE_BYTES)])
+        hashes = _fold_once(hashes)
     return hashes
 
 
@@ -109,34 +115,40 @@ def _consistency_spans(old_size: int, new_size: int) -> list[Span]:
 
 
 def _tile_of(height: int, index: int, size: int) -> tuple[TileName, int, int]:
-    """The tile that holds a subtree in a tree of `size` leaves, and from where to where (bytes) its part there goes."""
+    """The tile that holds a subtree in a tree of `size` leaves, the subtree's height within it, and its place among such."""
     level, height_within = divmod(height, TILE_HEIGHT)
-    tile_index, position = divmod(index << height_within, FULL_WIDTH)
+    tile_index, place = divmod(index, FULL_WIDTH >> height_within)
     width = min(FULL_WIDTH, (size >> level * TILE_HEIGHT) - tile_index * FULL_WIDTH)
-    start = position * HASH_BYTES
-    return TileName(level, tile_index, width), start, start + (HASH_BYTES << height_within)
+    return TileName(level, tile_index, width), height_within, place
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredTree:
-    """A tree of `size` leaves behind a tile reader, each tile read at most once."""
+    """A tree of `size` leaves behind a tile reader; each tile is read at most once, and each hash made at most once."""
 
     size: int
     read_tile: TileReader
-    _tiles: dict[TileName, bytes] = field(default_factory=dict)
+    _rows: dict[TileName, list[bytes]] = field(default_factory=dict)
+    """Of each tile the hashes of its complete subtrees, height by height as far as they were wanted."""
+    _spans: dict[Span, bytes] = field(default_factory=dict)
 
     def hash_span(self, span: Span) -> bytes:
         """MTH(D[start:end])."""
-        *larger, right = [self._hash_subtree(height, index) for height, index in _subtrees(span)]
-        for left in reversed(larger):
-            right = hash_node(left, right)
-        return right
+        if span not in self._spans:
+            *larger, right = [self._hash_subtree(height, index) for height, index in _subtrees(span)]
+            for left in reversed(larger):
+                right = hash_node(left, right)
+            self._spans[span] = right
+        return self._spans[span]
 
     def _hash_subtree(self, height: int, index: int) -> bytes:
-        name, start, end = _tile_of(height, index, self.size)
-        if name not in self._tiles:
-            self._tiles[name] = _read_whole(self.read_tile, name)
-        return _fold_complete(self._tiles[name][start:end])
+        name, height_within, place = _tile_of(height, index, self.size)
+        rows = self._rows.get(name)
+        if rows is None:
+            rows = self._rows[name] = [_read_whole(self.read_tile, name)]
+        while len(rows) <= height_within:
+            rows.append(_fold_once(rows[-1]))
+        return rows[height_within][place * HASH_BYTES : (place + 1) * HASH_BYTES]
 
 
 def _read_whole(read_tile: TileReader, name: TileName) -> bytes:
@@ -213,17 +225,24 @@ def grow(size: int, read_tile: TileReader, leaf_hashes: Sequence[bytes]) -> Grow
 # --- Proofs -----------------------------------------------------------------------------------------------------------------
 
 
-def inclusion_tiles(index: int, size: int) -> list[TileName]:
-    """The tiles that `inclusion_proof` reads, for a store that fetches them beforehand."""
-    return _tiles_behind(_inclusion_spans(index, size), size)
+def inclusion_tiles(indexes: Iterable[int], size: int) -> list[TileName]:
+    """The tiles that the proofs of these leaves are read from, for a store that fetches them beforehand."""
+    return _tiles_behind({span for index in indexes for span in _inclusion_spans(index, size)}, size)
 
 
 def inclusion_proof(index: int, size: int, read_tile: TileReader) -> list[bytes]:
     """The hashes that prove leaf `index` to be in the tree of `size` leaves, from the leaf up. Raises ProofError off the tree."""
-    if not 0 <= index < size:
-        raise ProofError(f"no leaf {index} in a tree of {size}")
+    [proof] = inclusion_proofs([index], size, read_tile)
+    return proof
+
+
+def inclusion_proofs(indexes: Iterable[int], size: int, read_tile: TileReader) -> Iterator[list[bytes]]:
+    """An `inclusion_proof` for each of these leaves, in order; what they have in common is hashed once."""
     tree = _StoredTree(size, read_tile)
-    return [tree.hash_span(span) for span in _inclusion_spans(index, size)]
+    for index in indexes:
+        if not 0 <= index < size:
+            raise ProofError(f"no leaf {index} in a tree of {size}")
+        yield [tree.hash_span(span) for span in _inclusion_spans(index, size)]
 
 
 def consistency_tiles(old_size: int, new_size: int) -> list[TileName]:

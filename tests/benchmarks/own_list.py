@@ -12,6 +12,7 @@ from audit.verify_list import ListTrust, verify_list
 from deploy.postgres.roles import Database, prepare_database
 from deploy.postgres.sql import blocking
 from exchange.migrate import migrate
+from exchange.web import settle_collector
 from tests.audit.reference import LOG
 from tests.audit.scene import ALICE, AUDIT_URL, BOB, HEADS, ReadingSide, Scene, open_reading_side, open_scene
 from tests.benchmarks.figures import Latency, latency_of
@@ -49,6 +50,7 @@ async def _fill(scene: Scene) -> None:
 
 
 async def _ask(side: ReadingSide) -> list[float]:
+    settle_collector()  # as every process does that serves
     taken: list[float] = []
     headers = {"authorization": f"Bearer {side.token('citizen', subject=ALICE)}", "content-type": "application/json"}
     for number in range(ROUNDS):
