@@ -45,5 +45,7 @@ class ApiSettings(BaseSettings):
     """Base URL of the second party that counts again and countersigns; without it lists are not countersigned."""
     identity_url: str | None = None
     """Base URL of identity, which knows what things are called; without it codes stand alone."""
+    registry_key_file: Path | None = None
+    """The registry's public JWK: what it signs when it handles a case; without it nobody may ask such questions."""
     log_level: str = "info"
     """debug | info | warning | error."""

@@ -15,6 +15,7 @@ from audit.api import router
 from audit.api_config import ApiSettings
 from audit.append import EntryDesk
 from audit.bodies import BodyReader
+from audit.cases_api import router as cases_router
 from audit.epoch import EpochKeys
 from audit.export import Exporting
 from audit.export_api import router as export_router
@@ -32,7 +33,7 @@ from audit.titles import Titles
 from audit.tracker_api import router as tracker_router
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
-from exchange.keys import SigningKey
+from exchange.keys import SigningKey, VerifyKey
 from exchange.log import configure_logging
 from exchange.tokens import TokenVerifier
 from exchange.web import create_app, serve
@@ -78,32 +79,36 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
             yield
 
     app = create_app(TITLE, description=DESCRIPTION, lifespan=lifespan, ready=ready)
+    app.state.clock = clock
+    app.state.registry_key = None if settings.registry_key_file is None else VerifyKey.load(settings.registry_key_file)
     app.state.log = PublishedLog(pool)
     app.state.drawer = QueryDrawer(pool, Sealer(body_keys.public()), BodyReader(body_keys), clock)
     app.state.rules = load_rules(settings.anomaly_rules_file)
     app.state.room = ReadingRoom(pool, desk, keys, clock, BodyReader(body_keys))
     app.state.exporting = Exporting(app.state.room, app.state.log, heads_name(settings.log_origin), heads_key)
-    app.include_router(router)
-    app.include_router(export_router)
-    app.include_router(provided_router)
-    app.include_router(accesses_router)
-    app.include_router(tracker_router)
-    app.include_router(statistics_router)
-    app.include_router(saved_queries_router)
+    _include_routes(app)
     return app
 
 
 def document_app() -> FastAPI:
     """The same routes with nothing behind them: what the OpenAPI document is generated from."""
     app = create_app(TITLE, description=DESCRIPTION)
-    app.include_router(router)
-    app.include_router(export_router)
-    app.include_router(provided_router)
-    app.include_router(accesses_router)
-    app.include_router(tracker_router)
-    app.include_router(statistics_router)
-    app.include_router(saved_queries_router)
+    _include_routes(app)
     return app
+
+
+def _include_routes(app: FastAPI) -> None:
+    for each in (
+        router,
+        export_router,
+        provided_router,
+        accesses_router,
+        tracker_router,
+        statistics_router,
+        saved_queries_router,
+        cases_router,
+    ):
+        app.include_router(each)
 
 
 def main() -> None:

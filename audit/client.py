@@ -6,6 +6,8 @@ from audit.accesses import AccessesPage, AccessesRequest
 from audit.affected import AffectedPage, AffectedRequest, AffectedSubject
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
+from audit.case_calls import CaseCalls
+from audit.cases import KnownAccess, Receiver
 from audit.deferred import from_columns, to_columns
 from audit.entries import (
     blinded,
@@ -81,6 +83,7 @@ __all__ = [
     "Answer",
     "AuditClient",
     "BodyKeys",
+    "CaseCalls",
     "CheckpointStamp",
     "Content",
     "DailyQuota",
@@ -102,6 +105,7 @@ __all__ = [
     "Grounds",
     "Group",
     "Heading",
+    "KnownAccess",
     "KnownLog",
     "KnownWitness",
     "ListTrust",
@@ -116,6 +120,7 @@ __all__ = [
     "ProvidedRequest",
     "QuotaLimit",
     "ReceiptFile",
+    "Receiver",
     "Reconciler",
     "RecordedDenial",
     "ReleaseDesk",

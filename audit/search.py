@@ -203,6 +203,10 @@ class ReadingRoom:
             await self._record(look, scope, 0, {"from": what, **named}, tokens)
             self._sittings[key] = now + SITTING
 
+    def search_for(self, subject: str) -> list[SearchTokens]:
+        """What stands for a person or an enterprise in each live epoch, newest first."""
+        return self._keys.search_for(subject=_subject(subject))
+
     def rid(self, consumer: str, request_id: str) -> bytes:
         """The digest under which the log knows a request id of a consumer (its subsystem)."""
         return self._keys.rid(consumer, request_id)

@@ -191,6 +191,19 @@ async def count_again(connection: asyncpg.Connection, token: bytes, size: int) -
     return [record[0] for record in records]
 
 
+async def load_service_releases(
+    connection: asyncpg.Connection, tokens: Sequence[bytes], service: str
+) -> list[tuple[datetime, bytes]]:
+    """Time and leaf of the releases of a service about a person, hidden ones too, oldest first."""
+    records = await connection.fetch(
+        "SELECT e.at, e.leaf FROM audit.body b JOIN audit.entry e ON e.serial = b.serial AND e.at = b.at"
+        " WHERE b.subject_token = ANY ($1) AND e.kind = 'release' AND e.service = $2 ORDER BY e.serial",
+        list(tokens),
+        service,
+    )
+    return [(record[0], record[1]) for record in records]
+
+
 async def load_span(connection: asyncpg.Connection, tokens: Sequence[bytes]) -> tuple[datetime, datetime] | None:
     """When the first and the last entry of these chains were written."""
     record = await connection.fetchrow(

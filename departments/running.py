@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -244,7 +243,7 @@ class Running:
         return client
 
     async def _open_snapshots(self, client: Client, stack: AsyncExitStack) -> SnapshotSource:
-        anchor = VerifyKey.from_jwk(json.loads(self.settings.registry_key_file.read_text(encoding="utf-8")))
+        anchor = VerifyKey.load(self.settings.registry_key_file)
         http = await stack.enter_async_context(httpx2.AsyncClient())
         snapshots = SnapshotSource(self.settings.registry_url, anchor, http, SystemClock())
         await snapshots.start(client)

@@ -279,6 +279,7 @@ class LocalExchange:
             "YITONG_BODY_KEYS_FILE": str(self.home.body_keys),
             "YITONG_LOG_ORIGIN": self.home.log_origin,
             "YITONG_HEADS_KEY_FILE": str(self.home.key_file("heads")),
+            "YITONG_REGISTRY_KEY_FILE": str(self.home.trust / "registry.jwk.json"),
             "YITONG_RECOUNTER_URL": self.addresses.url("recounter"),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
         }

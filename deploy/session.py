@@ -91,7 +91,7 @@ def read_addresses(home: Home) -> dict[str, str]:
 
 def load_anchor(trust: Path) -> VerifyKey:
     """The registry's public key: the one thing that is believed without proof."""
-    return VerifyKey.from_jwk(json.loads((trust / "registry.jwk.json").read_text(encoding="utf-8")))
+    return VerifyKey.load(trust / "registry.jwk.json")
 
 
 @contextlib.asynccontextmanager

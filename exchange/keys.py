@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -143,6 +144,11 @@ class VerifyKey:
     jwk: Mapping[str, str] = field(compare=False)
     _public: object = field(compare=False, repr=False)
     _verify: Callable[[Any, bytes, bytes], bool] = field(compare=False, repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> VerifyKey:
+        """Read a file that holds a public JWK. Raises OSError, ValueError."""
+        return cls.from_jwk(json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> VerifyKey:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -47,7 +46,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Everything one gateway process holds, opened in order and closed in reverse."""
     clock = SystemClock()
     key = SigningKey.load(settings.signing_key_file)
-    anchor = VerifyKey.from_jwk(json.loads(settings.registry_key_file.read_text(encoding="utf-8")))
+    anchor = VerifyKey.load(settings.registry_key_file)
     url = with_password(settings.database_url, settings.database_password_file)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient())

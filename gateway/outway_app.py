@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -36,7 +35,7 @@ def build(settings: OutwaySettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        anchor = VerifyKey.from_jwk(json.loads(settings.registry_key_file.read_text(encoding="utf-8")))
+        anchor = VerifyKey.load(settings.registry_key_file)
         systems = load_systems(settings.systems_file)
         gateways = [url.strip() for url in settings.gateway_urls.split(",") if url.strip()]
         async with httpx2.AsyncClient() as http:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -201,12 +200,12 @@ async def _start(registrar: Registrar, rights: RightBook, reassertion: Reasserti
 
 def _checker(file: Path | None) -> VerifyKey | None:
     """Raises ValueError for a file that holds no key."""
-    return None if file is None else VerifyKey.from_jwk(json.loads(file.read_text(encoding="utf-8")))
+    return None if file is None else VerifyKey.load(file)
 
 
 def _authorities(settings: Settings) -> Authorities:
     """Raises ValueError for a file that holds no key."""
-    consent = VerifyKey.from_jwk(json.loads(settings.identity_key_file.read_text(encoding="utf-8")))
+    consent = VerifyKey.load(settings.identity_key_file)
     return Authorities(consent.jwk, settings.log_origin, settings.log_vkey_file.read_text(encoding="utf-8").strip())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -57,7 +56,7 @@ async def open_desk(
 ) -> AsyncIterator[tuple[DeliveryDesk, Webhooks, JetStreamContext]]:
     """Everything the process holds, opened in order and closed in reverse."""
     clock, key = SystemClock(), SigningKey.load(settings.signing_key_file)
-    anchor = VerifyKey.from_jwk(json.loads(settings.registry_key_file.read_text(encoding="utf-8")))
+    anchor = VerifyKey.load(settings.registry_key_file)
     url = with_password(settings.database_url, settings.database_password_file)
     secret = bytes.fromhex(settings.token_key_file.read_text(encoding="ascii").strip())
     async with contextlib.AsyncExitStack() as stack:

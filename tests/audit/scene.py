@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -58,6 +59,7 @@ CASE: Final = "2026-0417"
 ISSUER: Final = "http://issuer.test/oidc"
 AUDIT_URL: Final = "http://audit.test"
 HEADS_KEY: Final = SigningKey.generate("Ed25519")
+REGISTRY_KEY: Final = SigningKey.generate()
 HEADS: Final = VerifierKey.of(heads_name(ORIGIN), HEADS_KEY)
 REASON: Final = "年度监督检查"
 
@@ -346,7 +348,13 @@ def reading_settings(scene: Scene, directory: Path, port: int = 0, recounter: st
         log_origin=ORIGIN,
         heads_key_file=save_key(HEADS_KEY, directory / "heads.pem"),
         recounter_url=recounter,
+        registry_key_file=_save_public(REGISTRY_KEY, directory / "registry.jwk.json"),
     )
+
+
+def _save_public(key: SigningKey, path: Path) -> Path:
+    path.write_text(json.dumps(key.public_jwk), encoding="utf-8")
+    return path
 
 
 def save_key(key: SigningKey, path: Path) -> Path:

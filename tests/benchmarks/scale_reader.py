@@ -105,5 +105,5 @@ def fewer(snapshot: Snapshot, consumer: str, few: int) -> Snapshot:
 
 
 if __name__ == "__main__":
-    anchor = VerifyKey.from_jwk(json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+    anchor = VerifyKey.load(Path(sys.argv[2]))
     asyncio.run(run(sys.argv[1], anchor, int(sys.argv[3])))
