@@ -27,11 +27,11 @@ MAX_RECEIVERS: Final = 1000
 _FORMS: Final = ("full", "masked", "facts")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Case = Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,32} [0-9]{1,16}$")]
+Case = Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,32}( [0-9]{1,16})?$")]
 
 
 class _Question(BaseModel):
-    """A question about a person, in the course of a case (`correction 12`) that the entry of the look names."""
+    """A question about a person. `case` is what the entry of the look names: `correction 12`, or what is about to begin."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 

@@ -24,6 +24,7 @@ from deploy import (
     consent_commands,
     correction_commands,
     deadline_commands,
+    dispute_commands,
     event_commands,
     filing_commands,
     incident_commands,
@@ -58,6 +59,7 @@ app.add_typer(key_commands.app, name="key", help="Signing keys: new, enrol, rota
 app.add_typer(filing_commands.app, name="filing", help="What is registered: draft, submit, approve, publish. 登记申报")
 app.add_typer(catalogue_commands.app, name="catalogue", help="Find data sets, read and compare them, draft one. 政务数据目录")
 app.add_typer(application_commands.app, name="application", help="Apply for data: draft, review, grant, dispute. 共享申请")
+app.add_typer(dispute_commands.app, name="dispute", help="A person questions an access: answer, escalate, decide. 查阅异议")
 app.add_typer(correction_commands.app, name="correction", help="Say that a record is wrong: ask, answer, dispute. 校核纠错")
 app.add_typer(deadline_commands.app, name="deadline", help="Who must act until when, and on what terms. 办理期限")
 app.add_typer(event_commands.app, name="event", help="Events: say one, how far publishing has come, which there are. 事件")

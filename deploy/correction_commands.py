@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from deploy.home import CONSUMER
 from deploy.running import HomeOption, LanguageOption, every_row, run_as
-from deploy.speech import speaker
+from deploy.speech import one_line, speaker
 from registry.client import CorrectionCalls, Credential
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,13 +28,6 @@ Work = Callable[[CorrectionCalls, Credential], Awaitable[dict[str, Any]]]
 
 def _run(home: Path | None, language: str | None, account: str, system: str | None, work: Work) -> dict[str, Any]:
     return run_as(home, language, account, system, lambda registry, who: work(registry.corrections, who))
-
-
-def _line(language: str | None, zh: str, en: str) -> str:
-    """One line of standard input: what is said of a person stands in no process list and no shell's history."""
-    if sys.stdin.isatty():
-        speaker(language, stderr=True).say(f"{zh}：", f"{en}:")
-    return sys.stdin.readline().strip()
 
 
 def _tell(correction: dict[str, Any], language: str | None) -> None:
@@ -55,7 +47,7 @@ def ask(
     language: LanguageOption = None,
 ) -> None:
     """Say that a record is wrong; whom it is about and what is wrong are two lines on standard input. 提出校核."""
-    subject, words = _line(language, "对象", "subject"), _line(language, "说明", "what is wrong")
+    subject, words = one_line(language, "对象", "subject"), one_line(language, "说明", "what is wrong")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         about = {"consumer": consumer, "service": service, "request_id": request_id, "subject": subject}
@@ -76,7 +68,7 @@ def answer(
     """As the provider: corrected at the source, confirmed as it is, or rejected; why, on standard input. 答复校核."""
     if outcome not in OUTCOMES:
         raise typer.BadParameter(f"an outcome is one of {', '.join(OUTCOMES)}")
-    words = None if outcome == "correct" else _line(language, "理由", "why")
+    words = None if outcome == "correct" else one_line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.answer(who, await calls.show(who, number), outcome, words)
@@ -93,7 +85,7 @@ def dispute(
     language: LanguageOption = None,
 ) -> None:
     """As the consumer: bring an answer before the authority; why, on standard input. 提出异议."""
-    words = _line(language, "理由", "why")
+    words = one_line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.dispute(who, await calls.show(who, number), words)
@@ -110,7 +102,7 @@ def decide(
     language: LanguageOption = None,
 ) -> None:
     """As the authority: decide a dispute; why, on standard input. 裁定异议."""
-    words = _line(language, "理由", "why")
+    words = one_line(language, "理由", "why")
 
     async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
         return await calls.decide(who, await calls.show(who, number), upheld=upheld, words=words)

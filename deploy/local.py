@@ -254,6 +254,7 @@ class LocalExchange:
             "YITONG_SIGNING_KEY_FILE": str(self.home.key_file("registry")),
             "YITONG_SEALING_KEYS_FILE": str(self.home.sealing_keys),
             "YITONG_IDENTITY_URL": self.addresses.url("identity"),
+            "YITONG_AUDIT_URL": self.addresses.url("audit"),
             "YITONG_IDENTITY_KEY_FILE": str(self.home.trust / "identity.jwk.json"),
             "YITONG_BOOTSTRAP_FILE": str(bootstrap.write_bootstrap(self.home)),
             "YITONG_LOG_ORIGIN": self.home.log_origin,

@@ -12,9 +12,11 @@ from rich.table import Table
 from audit.client import AccessesRequest, ListTrust, ProofError, parse_vkey, verify_list
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session
-from deploy.speech import Speaker, speaker
+from deploy.speech import Speaker, one_line, speaker
 
 app = typer.Typer(no_args_is_help=True)
+
+AsPerson = Annotated[str, typer.Option("--as", help="The person's development account.")]
 
 
 @app.callback()
@@ -24,7 +26,7 @@ def _my() -> None:
 
 @app.command("accesses")
 def accesses(
-    account: Annotated[str, typer.Option("--as", help="The person's development account.")] = "citizen",
+    account: AsPerson = "citizen",
     as_json: Annotated[bool, typer.Option("--json", help="The pages as they came.")] = False,
     home: HomeOption = None,
     language: LanguageOption = None,
@@ -51,6 +53,25 @@ def accesses(
         f"共 {statement.head.n} 条，完整无缺，每条均已在日志中核实，并经复核方复核",
         f"{statement.head.n} entries, none missing, each found in the log, counted again by a second party",
     )
+
+
+@app.command("dispute")
+def dispute(
+    n: Annotated[int, typer.Argument(min=1, help="Number of the entry in one's list.")],
+    epoch: Annotated[int | None, typer.Option(help="Of an older chain.")] = None,
+    account: AsPerson = "citizen",
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Ask why an entry of my list came about; what is wrong with it, on standard input. 对查阅提出异议."""
+    says, words = speaker(language), one_line(language, "说明", "what is wrong")
+
+    async def ask(session: Session) -> dict[str, Any]:
+        return await session.registry.access_disputes.ask(await session.token(account), n, words, epoch=epoch)
+
+    asked = run_in_session(home, says, ask)
+    due, who = asked["deadline"]["due_at"], asked["must_act"]
+    says.good(f"异议 #{asked['number']}：{who} 须于 {due} 前答复", f"dispute #{asked['number']}: {who} must answer by {due}")
 
 
 def load_list_trust(directory: Path) -> ListTrust:

@@ -47,8 +47,7 @@ def run_at_registry(
     """Do some work at the registry as an account (its client and a token); a problem is told, and ends the program."""
 
     async def run(session: Session) -> Answer:
-        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
-        return await work(registry, await session.token(account))
+        return await work(session.registry, await session.token(account))
 
     return run_in_session(home, speaker(language), run)
 
@@ -63,8 +62,7 @@ def run_as(
     """The same as an account or, where one is named, as a system with its own key."""
 
     async def run(session: Session) -> Answer:
-        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
-        return await work(registry, await session.token(account) if system is None else system_of(session, system))
+        return await work(session.registry, await session.token(account) if system is None else system_of(session, system))
 
     return run_in_session(home, speaker(language), run)
 

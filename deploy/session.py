@@ -18,7 +18,7 @@ from exchange.keys import SigningKey, VerifyKey
 from exchange.wire import Credential
 from gateway.client import Consumer, DeadLetters, Subscriber
 from identity.client import IdentityClient
-from registry.client import SnapshotSource
+from registry.client import RegistryClient, SnapshotSource
 
 
 class NotRunningError(RuntimeError):
@@ -49,6 +49,11 @@ class Session:
     def audit(self, token: str | None = None) -> AuditClient:
         """The log; searching it needs an auditor's token."""
         return AuditClient(self.urls["audit"], self.http, None if token is None else lambda: token)
+
+    @property
+    def registry(self) -> RegistryClient:
+        """What is registered, and the registry's cases."""
+        return RegistryClient(self.urls["registry"], self.http, self.clock)
 
     def key(self, consumer: str = CONSUMER) -> SigningKey:
         """The signing key of a consumer. Raises KeyError for one whose key does not lie here."""

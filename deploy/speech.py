@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -48,3 +49,10 @@ class Speaker:
 def speaker(language: str | None = None, *, stderr: bool = False) -> Speaker:
     """A speaker on the terminal."""
     return Speaker(choose_language(language), Console(stderr=stderr, soft_wrap=True))
+
+
+def one_line(language: str | None, zh: str, en: str) -> str:
+    """One line of standard input: what is said of a person stands in no process list and no shell's history."""
+    if sys.stdin.isatty():
+        speaker(language, stderr=True).say(f"{zh}：", f"{en}:")
+    return sys.stdin.readline().strip()

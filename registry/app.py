@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.client import Sealer, SealingKeys
+from audit.client import CaseCalls, Sealer, SealingKeys
 from exchange.clock import Clock, SystemClock
 from exchange.database import with_password
 from exchange.engine import create_engine
@@ -24,6 +24,8 @@ from exchange.tokens import TokenVerifier
 from exchange.web import create_app, serve
 from identity.client import IdentityClient, RegisteredKey
 from registry import api, store
+from registry.access_disputes import api as access_disputes_api
+from registry.access_disputes.office import DisputeOffice
 from registry.announce import BusAnnouncer
 from registry.applications import api as applications_api
 from registry.applications.office import ApplicationOffice
@@ -65,6 +67,7 @@ class _Parts:
     applications: ApplicationOffice
     clocks: Clocks
     corrections: CorrectionOffice
+    access_disputes: DisputeOffice
     ledger: Ledger
     keeper: Keeper
     announcer: BusAnnouncer
@@ -108,6 +111,7 @@ def build(
     app.state.applications = parts.applications
     app.state.clocks = parts.clocks
     app.state.corrections = parts.corrections
+    app.state.access_disputes = parts.access_disputes
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -121,6 +125,7 @@ def build(
     app.include_router(applications_api.router)
     app.include_router(catalogue_api.router)
     app.include_router(corrections_api.router)
+    app.include_router(access_disputes_api.router)
     app.include_router(deadlines_api.router)
     app.include_router(api.router)
     return app
@@ -172,6 +177,8 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     clocks = Clocks(engine, journal, clock, load_calendar(settings.calendar_file), load_policy(settings.policy_file))
     applications = ApplicationOffice(engine, registrar, rights, journal, clocks, clock)
     corrections = CorrectionOffice(engine, journal, clocks, clock)
+    cases = None if settings.audit_url is None else CaseCalls(settings.audit_url, http, key, clock)
+    access_disputes = DisputeOffice(engine, journal, clocks, clock, cases)
     chores: dict[str, Work] = {
         "incidents": incidents.carry_on,
         "applications": applications.carry_on,
@@ -190,7 +197,7 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
-    return _Parts(desk, filings, incidents, applications, clocks, corrections, ledger, keeper, announcer, http)
+    return _Parts(desk, filings, incidents, applications, clocks, corrections, access_disputes, ledger, keeper, announcer, http)
 
 
 async def _start(registrar: Registrar, rights: RightBook, reassertion: Reassertion) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -27,6 +27,8 @@ class Actor:
     roles: frozenset[Role]
     member: str | None
     subsystem: str | None = None
+    subject: str | None = field(default=None, repr=False)
+    """Whom a citizen is, or an agent speaks for."""
 
     def has(self, *roles: Role) -> bool:
         """Whether it is a person with one of these roles."""
@@ -35,6 +37,10 @@ class Actor:
     def speaks_for(self, member: str) -> bool:
         """Whether it acts for a member: as one of its systems, or as a person who connects them (对接人员)."""
         return self.member == member and (self.subsystem is not None or Role.INTEGRATOR in self.roles)
+
+    def speaks_for_system(self, system: str) -> bool:
+        """Whether it acts for a system in a case about a person: the others of its member have no business with that person."""
+        return self.subsystem == system if self.subsystem is not None else self.speaks_for(system.rpartition("/")[0])
 
 
 async def acting(request: Request) -> Actor:
@@ -52,7 +58,7 @@ async def acting(request: Request) -> Actor:
 
 async def _person(request: Request) -> Actor:
     person = await authenticate(request)
-    return Actor(person.account, person.roles, person.member)
+    return Actor(person.account, person.roles, person.member, subject=person.subject)
 
 
 async def _machine(request: Request) -> Actor:

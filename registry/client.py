@@ -10,6 +10,7 @@ import httpx2
 
 from exchange.clock import Clock
 from exchange.wire import Credential, Machine, Wire
+from registry.access_disputes.calls import DisputeCalls
 from registry.applications.calls import ApplicationCalls
 from registry.catalogue.calls import CatalogueCalls
 from registry.catalogue.propose import Proposal, propose_from_openapi
@@ -49,6 +50,7 @@ __all__ = [
     "CorrectionCalls",
     "Credential",
     "DeadlineCalls",
+    "DisputeCalls",
     "EventForm",
     "FactEntry",
     "Gateway",
@@ -84,6 +86,7 @@ class RegistryClient:
     def __init__(self, url: str, http: httpx2.AsyncClient, clock: Clock | None = None) -> None:
         """`url` is the registry's base URL."""
         self._wire = Wire(url, http, clock)
+        self.access_disputes = DisputeCalls(self._wire)
         self.applications = ApplicationCalls(self._wire)
         self.catalogue = CatalogueCalls(self._wire)
         self.corrections = CorrectionCalls(self._wire)

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """PKCS#8 PEM of the key that signs manifests: every reader's anchor of trust."""
     identity_url: str
     """Where the keys of members and gateways are registered, and titles are shown to people."""
+    audit_url: str | None = None
+    """Where the audit answers what is needed in a case about a person; without it no access can be disputed here."""
     identity_key_file: Path
     """Public JWK with which identity signs consent grants."""
     log_origin: str

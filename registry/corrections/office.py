@@ -152,11 +152,7 @@ class CorrectionOffice:
 
     async def _follow(self, connection: AsyncConnection, correction: Correction, step: str, actor: Actor) -> None:
         """The deadline and the entry that go with a move. Neither says about whom, nor what."""
-        term, owner = TERMS.get(correction.state), correction.must_act
-        if term is not None and owner is not None:
-            await self.clocks.start(connection, correction.name, term, owner, int(self.clock.now()))
-        else:
-            await self.clocks.stop(connection, correction.name, int(self.clock.now()))
+        await self.clocks.follow(connection, correction.name, TERMS.get(correction.state), correction.must_act)
         after = {
             "state": correction.state.value,
             "consumer": correction.consumer,
@@ -175,10 +171,7 @@ class CorrectionOffice:
 
 
 def _speaks_for(actor: Actor, correction: Correction, party: RightSide) -> bool:
-    """A person speaks for their member; a machine for itself alone: a member's other systems have no business with a person."""
-    if actor.subsystem is not None:
-        return actor.subsystem == correction.systems[party]
-    return actor.speaks_for(correction.members[party])
+    return actor.speaks_for_system(correction.systems[party])
 
 
 def _is_party(actor: Actor, correction: Correction) -> bool:

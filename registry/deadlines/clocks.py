@@ -71,6 +71,14 @@ class Clocks:
         """End the deadline that runs, if one does."""
         await store.end(connection, matter, at)
 
+    async def follow(self, connection: AsyncConnection, matter: str, rule: Rule | None, owner: str | None) -> None:
+        """What goes with a move of a matter: the deadline of its new state from now on, or none where nobody must act."""
+        now = int(self.clock.now())
+        if rule is not None and owner is not None:
+            await self.start(connection, matter, rule, owner, now)
+        else:
+            await self.stop(connection, matter, now)
+
     async def running(self, connection: AsyncConnection, matters: Collection[str]) -> dict[str, Deadline]:
         """The deadlines that run, by matter."""
         return await store.find_running(connection, matters)

@@ -28,6 +28,8 @@ class Rule(StrEnum):
     DISPUTE = "dispute"
     CORRECTION_REPLY = "correction-reply"
     CATALOGUE_CHANGE = "catalogue-change"
+    ACCESS_DISPUTE_REPLY = "access-dispute-reply"
+    CORRECTION_NOTICE = "correction-notice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ _DEFAULTS: tuple[Term, ...] = (
     Term(Rule.DISPUTE, 10, "", _OURS, is_verified=False),
     Term(Rule.CORRECTION_REPLY, 10, _ORDER, _UNSEEN, is_verified=False),
     Term(Rule.CATALOGUE_CHANGE, 10, _ORDER, _UNSEEN, is_verified=False),
+    Term(Rule.ACCESS_DISPUTE_REPLY, 15, "个人信息保护法 第五十条", f"The article names no figure. {_OURS}", is_verified=False),
+    Term(Rule.CORRECTION_NOTICE, 10, "", _OURS, is_verified=False),
 )
 
 

@@ -30,6 +30,7 @@ from tests.support.sealing import SEALER, write_sealing_keys
 from tests.support.waiting import until_yes
 
 URL = "http://registry.test"
+AUDIT_HOST = "audit.test"
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "config"
 BOOTSTRAP = CONFIG / "bootstrap.json"
 CONSUMER = "CN-YA/GOV/real-estate/transfer"
@@ -180,10 +181,13 @@ def make_settings(database: Database, home: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def open_registry(office: Office, home: Path, *, ledger: Ledger | None = None, **more: Any) -> AsyncIterator[Town]:
-    """Run a registry in this process beside an identity; `ledger` replaces its way to the log."""
+async def open_registry(
+    office: Office, home: Path, *, ledger: Ledger | None = None, audit: FastAPI | None = None, **more: Any
+) -> AsyncIterator[Town]:
+    """Run a registry in this process beside an identity, and an audit perhaps; `ledger` replaces its way to the log."""
     settings = make_settings(office.database, home, **more)
-    way = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=office.app))
+    to_audit = {} if audit is None else {f"all://{AUDIT_HOST}": httpx2.ASGITransport(app=audit)}
+    way = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=office.app), mounts=to_audit)
     app = build(settings, clock=office.clock, http=way, ledger=ledger)
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=URL)
     async with app.router.lifespan_context(app), http:
