@@ -14,7 +14,7 @@ from deploy.running import HomeOption, LanguageOption, every_row, run_in_session
 from deploy.service_commands import read_yaml
 from deploy.session import Session
 from deploy.speech import Speaker, speaker
-from registry.client import ApplicationCalls, Credential, RegistryClient, sign_right
+from registry.client import ApplicationCalls, Credential, sign_right
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,7 +30,7 @@ Work = Callable[[ApplicationCalls, Credential, Session], Coroutine[Any, Any, dic
 
 def _run(home: Path | None, says: Speaker, account: str, system: str | None, work: Work) -> dict[str, Any]:
     async def run(session: Session) -> dict[str, Any]:
-        registry = RegistryClient(session.urls["registry"], session.http, session.clock)
+        registry = session.registry
         who = await session.token(account) if system is None else system_of(session, system)
         return await work(registry.applications, who, session)
 

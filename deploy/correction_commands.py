@@ -142,6 +142,52 @@ def show(
     print(json.dumps(_run(home, language, account, system, work), ensure_ascii=False, indent=1))
 
 
+@app.command("notices")
+def notices(
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that nobody has acknowledged.")] = False,
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    as_json: AsJson = False,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """Values that one has received and that were corrected since. 更正通知."""
+    says = speaker(language)
+
+    async def work(calls: CorrectionCalls, who: Credential) -> dict[str, Any]:
+        return {"notices": await every_row(calls.notices, "notices", who, limit=200, is_open=True if only_open else None)}
+
+    found = _run(home, language, account, system, work)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    titles = (
+        ("接收方", "receiver"),
+        ("服务", "service"),
+        ("数据项", "items"),
+        ("通知时间", "told at"),
+        ("确认时间", "acknowledged"),
+    )
+    table = Table("#", *(says.words(*title) for title in titles))
+    for row in found["notices"]:
+        names = ", ".join(row["names"])
+        table.add_row(str(row["number"]), row["consumer"], row["service"], names, row["told_at"], row["acknowledged_at"] or "")
+    says.console.print(table)
+
+
+@app.command("acknowledge")
+def acknowledge(
+    number: Annotated[int, typer.Argument(help="Number of the notice.")],
+    account: AccountOption = "integrator",
+    system: SystemOption = None,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As a receiver: what one holds was put right or thrown away. 确认更正通知."""
+    _run(home, language, account, system, lambda calls, who: calls.acknowledge(who, number))
+    speaker(language).good(f"更正通知 #{number} 已确认", f"notice #{number} is acknowledged")
+
+
 @app.command("list")
 def list_corrections(
     party: Annotated[str | None, typer.Option(help="consumer or provider")] = None,

@@ -1,4 +1,4 @@
-"""`yitong dispute`: a person questions an access; the provider answers, the authority decides. It begins with `yitong my dispute`."""
+"""`yitong dispute`: a person (`yitong my dispute`) questions an access; the provider answers, the authority decides."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from deploy.session import Session
 from deploy.speech import speaker
 from exchange.canonical import parse_json
 from exchange.problem import Problem
-from registry.client import EventForm, RegistryClient, Snapshot
+from registry.client import EventForm, Snapshot
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -131,7 +131,7 @@ def types(
     says = speaker(language)
 
     async def work(session: Session) -> list[dict[str, Any]]:
-        calls = RegistryClient(session.urls["registry"], session.http, session.clock).catalogue
+        calls = session.registry.catalogue
         token = await session.token(account)
         found = [{"service": service}] if service else await every_row(calls.search, "data_sets", token, "", has_events=True)
         snapshot, now = session.trust.current(), session.clock.now()

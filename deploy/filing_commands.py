@@ -28,7 +28,7 @@ STEPS = ("submit", "withdraw", "return", "approve", "publish", "revive", "archiv
 
 
 def _registry(session: Session) -> RegistryClient:
-    return RegistryClient(session.urls["registry"], session.http, session.clock)
+    return session.registry
 
 
 def _tell(filing: dict[str, Any], says: Speaker) -> None:

@@ -33,6 +33,8 @@ from registry.bootstrap import read_bootstrap
 from registry.catalogue import api as catalogue_api
 from registry.config import Settings
 from registry.corrections import api as corrections_api
+from registry.corrections import notice_api
+from registry.corrections.notices import NoticeOffice
 from registry.corrections.office import CorrectionOffice
 from registry.deadlines import api as deadlines_api
 from registry.deadlines.calendar import load_calendar
@@ -67,6 +69,7 @@ class _Parts:
     applications: ApplicationOffice
     clocks: Clocks
     corrections: CorrectionOffice
+    correction_notices: NoticeOffice
     access_disputes: DisputeOffice
     ledger: Ledger
     keeper: Keeper
@@ -111,6 +114,7 @@ def build(
     app.state.applications = parts.applications
     app.state.clocks = parts.clocks
     app.state.corrections = parts.corrections
+    app.state.correction_notices = parts.correction_notices
     app.state.access_disputes = parts.access_disputes
     app.state.tokens = TokenVerifier(
         issuer=settings.oidc_issuer,
@@ -125,6 +129,7 @@ def build(
     app.include_router(applications_api.router)
     app.include_router(catalogue_api.router)
     app.include_router(corrections_api.router)
+    app.include_router(notice_api.router)
     app.include_router(access_disputes_api.router)
     app.include_router(deadlines_api.router)
     app.include_router(api.router)
@@ -178,10 +183,12 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     applications = ApplicationOffice(engine, registrar, rights, journal, clocks, clock)
     corrections = CorrectionOffice(engine, journal, clocks, clock)
     cases = None if settings.audit_url is None else CaseCalls(settings.audit_url, http, key, clock)
+    notices = NoticeOffice(engine, journal, clocks, clock, cases)
     access_disputes = DisputeOffice(engine, journal, clocks, clock, cases)
     chores: dict[str, Work] = {
         "incidents": incidents.carry_on,
         "applications": applications.carry_on,
+        "correction-notices": notices.carry_on,
         "deadlines": clocks.watch,
         "journal": journal.flush,
         "titles": TitleCourier(engine, identity, key, lambda: publisher.version).deliver,
@@ -197,7 +204,9 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
         resign_seconds=settings.resign_seconds,
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
-    return _Parts(desk, filings, incidents, applications, clocks, corrections, access_disputes, ledger, keeper, announcer, http)
+    return _Parts(
+        desk, filings, incidents, applications, clocks, corrections, notices, access_disputes, ledger, keeper, announcer, http
+    )
 
 
 async def _start(registrar: Registrar, rights: RightBook, reassertion: Reassertion) -> None:

@@ -82,7 +82,7 @@ class Stand:
 
     @property
     def _registry(self) -> RegistryClient:
-        return RegistryClient(self.session.urls["registry"], self.session.http)
+        return self.session.registry
 
     async def _people(self) -> tuple[str, str]:
         return await self.session.token("registrar"), await self.session.token("reviewer")

@@ -48,6 +48,19 @@ class CorrectionCalls:
         """A page of correction requests; `wanted` may be party, state, service."""
         return await self._wire.get(who, "/corrections", after=after, limit=limit, **wanted)
 
+    async def notices(self, who: Credential, *, after: int = 0, limit: int = 100, is_open: bool | None = None) -> dict[str, Any]:
+        """A page of notices of corrections to, or by, one's own systems."""
+        wanted = None if is_open is None else str(is_open).lower()
+        return await self._wire.get(who, "/correction-notices", after=after, limit=limit, open=wanted)
+
+    async def notice(self, who: Credential, number: int) -> dict[str, Any]:
+        """One notice, with whom it is about if the caller may read it."""
+        return await self._wire.get(who, f"/correction-notices/{number}")
+
+    async def acknowledge(self, who: Credential, number: int) -> dict[str, Any]:
+        """As the receiver: what one holds was put right or thrown away."""
+        return await self._wire.send(who, "POST", f"/correction-notices/{number}/acknowledgement")
+
     async def _take(self, who: Credential, correction: Mapping[str, Any], path: str, **members: Any) -> dict[str, Any]:
         place = f"/corrections/{correction['number']}/{path}"
         return await self._wire.send(who, "POST", place, members, revision=correction["revision"])

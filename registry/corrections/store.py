@@ -29,6 +29,8 @@ _word = sa.Table(
     *(sa.Column(name, sa.BigInteger) for name in ("number", "correction", "at_ms")),
     *(sa.Column(name, sa.Text) for name in ("after", "party", "actor", "words")),
 )
+told = sa.Table("correction_told", _SCHEMA, *(sa.Column(name, sa.BigInteger) for name in ("correction", "at")))
+"""The corrections whose receivers were told."""
 _FIELDS = [field.name for field in fields(Correction)]
 
 
@@ -73,6 +75,13 @@ async def list_corrections(
     for column, value in ((_correction.c.state, state), (_correction.c.service, service)):
         query = query if value is None else query.where(column == value)
     return [_read(row) for row in await connection.execute(query)]
+
+
+async def list_untold(connection: AsyncConnection, limit: int) -> list[Correction]:
+    """What was corrected at its source and whose receivers were not told yet, oldest first."""
+    is_corrected = _correction.c.state == CorrectionState.CORRECTED.value
+    query = sa.select(_correction).where(is_corrected, _correction.c.number.not_in(sa.select(told.c.correction)))
+    return [_read(row) for row in await connection.execute(query.order_by(_correction.c.number).limit(limit))]
 
 
 async def take_turn(connection: AsyncConnection, consumer: str, service: str) -> None:

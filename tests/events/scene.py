@@ -124,7 +124,7 @@ class Scene:
 
     def registry(self) -> RegistryClient:
         """The registry."""
-        return RegistryClient(self.session.urls["registry"], self.session.http)
+        return self.session.registry
 
     async def register_right(self, document: dict[str, Any]) -> str:
         """Sign a right for both sides and register it; its id."""

@@ -147,7 +147,7 @@ class Stage:
 
     def registry(self) -> RegistryClient:
         """The registry."""
-        return RegistryClient(self.session.urls["registry"], self.session.http)
+        return self.session.registry
 
     async def published(self, kind: str, document: Mapping[str, Any]) -> None:
         """File something for the registry, with a passing report, and have somebody else approve it."""
