@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from deploy.home import CONSUMER
-from deploy.running import HomeOption, LanguageOption, run_in_session
+from deploy.running import HomeOption, LanguageOption, every_row, run_in_session
 from deploy.session import Session
 from deploy.speech import Speaker, speaker
 
@@ -129,6 +129,52 @@ def list_consents(
     for row in page["consents"]:
         table.add_row(row["id"], row["state"], row["consumer"], row["service"], row["purpose"], row["valid_until"])
     says.console.print(table)
+
+
+@app.command("duties")
+def duties(
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that are not confirmed.")] = False,
+    consumer: Annotated[str, typer.Option()] = CONSUMER,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """What a consumer has to delete, because a consent to keep it was withdrawn. 删除义务."""
+    says = speaker(language)
+
+    async def ask(session: Session) -> list[dict[str, Any]]:
+        is_open = True if only_open else None
+        page = session.identity.deletion_duties
+        return await every_row(page, "duties", consumer, session.key(consumer), is_open=is_open)
+
+    rows = run_in_session(home, says, ask)
+    if as_json:
+        print(json.dumps({"duties": rows}, ensure_ascii=False, indent=1))
+        return
+    columns = (("同意编号", "consent"), ("期限", "due"), ("确认时间", "confirmed"), ("结果", "outcome"))
+    table = Table(*(says.words(*title) for title in columns))
+    for row in rows:
+        table.add_row(row["consent"], row["due_at"], row["confirmed_at"] or "", row["outcome"] or "")
+    says.console.print(table)
+
+
+@app.command("confirm-deletion")
+def confirm_deletion(
+    consent: ConsentArgument,
+    kept_by: Annotated[str | None, typer.Option("--kept-by", help="The law that has it kept; without it: deleted.")] = None,
+    consumer: Annotated[str, typer.Option()] = CONSUMER,
+    home: HomeOption = None,
+    language: LanguageOption = None,
+) -> None:
+    """As the consumer: what was received on a withdrawn consent is deleted, or kept by a law. 确认删除."""
+    says = speaker(language)
+    outcome = "deleted" if kept_by is None else "kept-by-law"
+
+    async def confirm(session: Session) -> dict[str, Any]:
+        return await session.identity.confirm_deletion(consumer, session.key(consumer), consent, outcome, kept_by)
+
+    done = run_in_session(home, says, confirm)
+    says.good(f"已确认：{done['outcome']}", f"confirmed: {done['outcome']}")
 
 
 def _tell(consent: dict[str, Any], says: Speaker) -> None:

@@ -147,7 +147,7 @@ async def ask_for_consent(
     """Ask a person for consent; signed by the consumer. Asking the same again gives the request that waits already."""
     consent, is_new = await held.consents.ask(_terms(order, consumer), order.subject)
     response.status_code = 201 if is_new else 200
-    return _private(response, view(consent))
+    return private(response, view(consent))
 
 
 @router.get(
@@ -165,7 +165,7 @@ async def list_consents(
     """The person's own consents and those of their wards, youngest first."""
     found = await held.consents.page(person, state=state, before=None if cursor is None else _parse_cursor(cursor))
     following = b64url(str(found[-1].number).encode("ascii")) if len(found) == PAGE else None
-    return _private(response, {"consents": [view(consent) for consent in found], "next": following})
+    return private(response, {"consents": [view(consent) for consent in found], "next": following})
 
 
 @router.get(
@@ -179,7 +179,7 @@ async def show_consent(consent_id: ConsentId, request: Request, response: Respon
         consent = await held.consents.show(await answering_person(request), consent_id)
     else:
         consent = await held.consents.show_to_consumer(await consumer_calling(request), consent_id)
-    return _private(response, view(consent))
+    return private(response, view(consent))
 
 
 @router.post(
@@ -190,7 +190,7 @@ async def grant_consent(
 ) -> dict[str, Any]:
     """Grant exactly what was shown."""
     granted = await held.consents.grant(person, consent_id, text_hash=answer.text_hash, language=answer.language)
-    return _private(response, view(granted))
+    return private(response, view(granted))
 
 
 @router.post(
@@ -198,7 +198,7 @@ async def grant_consent(
 )
 async def decline_consent(consent_id: ConsentId, response: Response, held: TheDesks, person: ThePerson) -> dict[str, Any]:
     """Decline; the consumer may not ask again for this purpose for the time that the policy sets."""
-    return _private(response, view(await held.consents.decline(person, consent_id)))
+    return private(response, view(await held.consents.decline(person, consent_id)))
 
 
 @router.post(
@@ -206,7 +206,7 @@ async def decline_consent(consent_id: ConsentId, response: Response, held: TheDe
 )
 async def withdraw_consent(consent_id: ConsentId, response: Response, held: TheDesks, person: ThePerson) -> dict[str, Any]:
     """Withdraw: when this answers, nothing is released on the consent any more."""
-    return _private(response, view(await held.consents.withdraw(person, consent_id)))
+    return private(response, view(await held.consents.withdraw(person, consent_id)))
 
 
 @router.get("/consents/{consent_id}/grant", response_model=GrantView, responses=problem_responses(*SIGNED, "not-found", *KEPT))
@@ -215,7 +215,7 @@ async def hand_out_grant(
 ) -> dict[str, Any]:
     """The signed grant with its blind; for gateways only, signed by the gateway."""
     handed = await held.consents.hand_out(consent_id)
-    return _private(response, {"grant": handed.grant, "blind": b64url(handed.blind), "state": handed.state.value})
+    return private(response, {"grant": handed.grant, "blind": b64url(handed.blind), "state": handed.state.value})
 
 
 @router.post(
@@ -242,7 +242,8 @@ def view(consent: Consent) -> dict[str, Any]:
     }
 
 
-def _private(response: Response, content: dict[str, Any]) -> dict[str, Any]:
+def private(response: Response, content: dict[str, Any]) -> dict[str, Any]:
+    """The same content, in an answer that nobody keeps."""
     response.headers["cache-control"] = "no-store"
     return content
 

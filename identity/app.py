@@ -22,12 +22,13 @@ from exchange.log import configure_logging, get_logger
 from exchange.problem import Problem
 from exchange.tokens import TokenVerifier
 from exchange.web import create_app, serve
-from identity import api_catalogue, api_consents, api_keys, store
+from identity import api_catalogue, api_consents, api_deletion, api_keys, store
 from identity.announce import Announcer
 from identity.callers import Desks
 from identity.certificates import CertificateAuthority, load_authority, make_authority
 from identity.config import DEVELOPMENT, Settings
 from identity.consent import ConsentRegister
+from identity.deletion import DeletionRegister
 from identity.guardianship import GuardianshipRegister
 from identity.issuer import Issuer, issuer_routes, load_accounts, make_accounts
 from identity.keys import KeyRegister
@@ -57,6 +58,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
     announcer = Announcer(settings.nats_url, settings.nats_seed_file)
     authority, signing_key, policy = _authority(settings, clock), _signing_key(settings), load_policy(settings.policy_file)
     keys = KeyRegister(engine, ledger, announcer, authority, clock, settings.certificate_days)
+    deletions = DeletionRegister(engine, ledger, clock)
     consents = ConsentRegister(engine, ledger, announcer, clock, policy, signing_key)
 
     @asynccontextmanager
@@ -71,7 +73,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
             reassert = partial(_reassert, ledger, keys, consents)
             await _begin(ledger.flush, enrol, ledger.flush, keys.reconcile, consents.reconcile, reassert)
             stack.push_async_callback(app.state.http.aclose)
-            stack.push_async_callback(_stop, asyncio.create_task(_settle_for_ever(consents, settings.settle_seconds)))
+            stack.push_async_callback(_stop, asyncio.create_task(_settle_for_ever(consents, deletions, settings.settle_seconds)))
             yield
 
     async def ready() -> bool:
@@ -88,10 +90,11 @@ def build(settings: Settings, *, clock: Clock | None = None, ledger: Ledger | No
         consents,
         GuardianshipRegister(engine, ledger, clock, policy),
         TitleRegister(engine, ledger, clock),
+        deletions,
         authority.pem,
         clock,
     )
-    for router in (api_keys.router, api_consents.router, api_catalogue.router):
+    for router in (api_keys.router, api_consents.router, api_deletion.router, api_catalogue.router):
         app.include_router(router)
     _add_log_in(app, settings, clock)
     return app
@@ -172,10 +175,11 @@ async def _begin(*works: Callable[[], Awaitable[object]]) -> None:
                 await asyncio.sleep(START_AGAIN_SECONDS)
 
 
-async def _settle_for_ever(consents: ConsentRegister, seconds: float) -> None:
+async def _settle_for_ever(consents: ConsentRegister, deletions: DeletionRegister, seconds: float) -> None:
     while True:
         try:
             await consents.settle()
+            await deletions.tell_overdue()
         except (Problem, SQLAlchemyError, OSError) as error:
             log.warning("not-settled", error=type(error).__name__)
         await asyncio.sleep(seconds)

@@ -21,6 +21,7 @@ from exchange.keys import VerifyKey
 from exchange.problem import Problem
 from exchange.tokens import Person, Role, authenticate
 from identity.consent import ConsentRegister
+from identity.deletion import DeletionRegister
 from identity.guardianship import GuardianshipRegister
 from identity.keys import KeyRegister
 from identity.model import KeyUse, RegisteredKey
@@ -35,6 +36,7 @@ class Desks:
     consents: ConsentRegister
     guardianships: GuardianshipRegister
     titles: TitleRegister
+    deletions: DeletionRegister
     authority_certificate: str
     clock: Clock
 

@@ -215,6 +215,28 @@ class IdentityClient:
         answer: dict[str, Any] = await self._wire.send("POST", f"/consents/{_segment(consent_id)}/{verb}", token=token, body=body)
         return answer
 
+    async def deletion_duties(
+        self, consumer: str, key: SigningKey, *, is_open: bool | None = None, after: int = 0
+    ) -> dict[str, Any]:
+        """A page of what a consumer has to delete: `duties` and `next`."""
+        wanted = "" if is_open is None else f"&open={str(is_open).lower()}"
+        answer: dict[str, Any] = await self._wire.signed(key, consumer, "GET", f"/deletion-duties?after={after}{wanted}")
+        return answer
+
+    async def confirm_deletion(
+        self, consumer: str, key: SigningKey, consent_id: str, outcome: str, legal_basis: str | None = None
+    ) -> dict[str, Any]:
+        """As the consumer: `deleted`, or `kept-by-law` with the law."""
+        body = {"outcome": outcome, **({} if legal_basis is None else {"legal_basis": legal_basis})}
+        path = f"/consents/{_segment(consent_id)}/deletion"
+        answer: dict[str, Any] = await self._wire.signed(key, consumer, "POST", path, body)
+        return answer
+
+    async def show_deletion(self, token: str, consent_id: str) -> dict[str, Any]:
+        """What became of the data of a withdrawn consent, for the person."""
+        answer: dict[str, Any] = await self._wire.send("GET", f"/consents/{_segment(consent_id)}/deletion", token=token)
+        return answer
+
     async def begin_guardianship(self, token: str, guardian: str, ward: str) -> str:
         """Record, as a registrar, who answers for a minor; the reference that the guardian's grants carry."""
         answer = await self._wire.send("POST", "/guardianships", token=token, body={"guardian": guardian, "ward": ward})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,6 +19,7 @@ from exchange.tokens import Person, Role
 from identity import store
 from identity.announce import Announcer
 from identity.catalogue import Notice, parse_service, parse_titles, require_offered
+from identity.deletion import begin_duty
 from identity.entries import consent_entry, withdrawal
 from identity.grant import sign_grant
 from identity.ledger import Ledger
@@ -252,6 +254,10 @@ class ConsentRegister:
             await store.note_withdrawal_asked(connection, consent.id, now)
             withdrawn = replace(current, state=ConsentState.WITHDRAWN, ended_at=now)
             await store.save_move(connection, withdrawn)
+            await begin_duty(connection, withdrawn, self.policy, self.clock.now_ms())
+        with suppress(Problem):
+            # It is withdrawn; that the consumer has to delete is entered in the next round, if not now.
+            await self.ledger.flush(consent.id)
         await self.announcer.announce(CONSENT_CHANGED, {"consent": consent.id, "state": ConsentState.WITHDRAWN.value})
         return withdrawn
 

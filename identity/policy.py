@@ -28,6 +28,10 @@ DEFAULTS: tuple[PolicyValue, ...] = (
         "ask-again-after-decline", 30, "days", "网络数据安全管理条例 第二十二条",
         "The article forbids to ask again and again; it names no figure. This one is ours.",
     ),
+    PolicyValue(
+        "delete-after-withdrawal", 15, "days", "个人信息保护法 第四十七条",
+        "The article asks to delete and names no figure; this one is ours. Fewer if the consent gave fewer days for keeping.",
+    ),
     PolicyValue("answer-within", 14, "days", "", "A request that nobody answers lapses. No article names a figure."),
     PolicyValue(
         "consent-lasts-at-most", 365, "days", "个人信息保护法 第十九条",

@@ -165,26 +165,14 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     )
     rights = RightBook(engine, registrar, ledger, clock, fetch_keys=registrar.fetch_keys)
     journal = Journal(engine, ledger)
-    filings = FilingOffice(
-        engine,
-        registrar,
-        journal,
-        clock,
-        settings.instance,
-        checker=_checker(settings.conformance_key_file),
-        needs_report=settings.conformance_required,
-        needs_catalogue=settings.catalogue_required,
-        grace_days=settings.deprecation_days,
-    )
+    filings = _filings(settings, engine, registrar, journal, clock)
     incidents = IncidentOffice(
         engine, registrar, rights, journal, clock, revoke_key=lambda kid, reason: identity.revoke_key(key, kid, reason)
     )
     clocks = Clocks(engine, journal, clock, load_calendar(settings.calendar_file), load_policy(settings.policy_file))
     applications = ApplicationOffice(engine, registrar, rights, journal, clocks, clock)
-    corrections = CorrectionOffice(engine, journal, clocks, clock)
     cases = None if settings.audit_url is None else CaseCalls(settings.audit_url, http, key, clock)
     notices = NoticeOffice(engine, journal, clocks, clock, cases)
-    access_disputes = DisputeOffice(engine, journal, clocks, clock, cases)
     chores: dict[str, Work] = {
         "incidents": incidents.carry_on,
         "applications": applications.carry_on,
@@ -205,7 +193,32 @@ def _compose(settings: Settings, clock: Clock, http: httpx2.AsyncClient, ledger:
     )
     desk = Desk(settings.instance, registrar, rights, publisher, journal, engine, clock)
     return _Parts(
-        desk, filings, incidents, applications, clocks, corrections, notices, access_disputes, ledger, keeper, announcer, http
+        desk,
+        filings,
+        incidents,
+        applications,
+        clocks,
+        CorrectionOffice(engine, journal, clocks, clock),
+        notices,
+        DisputeOffice(engine, journal, clocks, clock, cases),
+        ledger,
+        keeper,
+        announcer,
+        http,
+    )
+
+
+def _filings(settings: Settings, engine: AsyncEngine, registrar: Registrar, journal: Journal, clock: Clock) -> FilingOffice:
+    return FilingOffice(
+        engine,
+        registrar,
+        journal,
+        clock,
+        settings.instance,
+        checker=_checker(settings.conformance_key_file),
+        needs_report=settings.conformance_required,
+        needs_catalogue=settings.catalogue_required,
+        grace_days=settings.deprecation_days,
     )
 
 

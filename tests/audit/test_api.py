@@ -244,6 +244,8 @@ async def test_the_document_names_every_endpoint_with_its_refusals() -> None:
         "/entries/{serial}",
         "/affected",
         "/my/accesses",
+        "/cases/access",
+        "/cases/receivers",
         "/v2/findUsage",
         "/v2/heartbeat",
         "/v2/usagePeriod",

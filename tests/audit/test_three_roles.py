@@ -24,13 +24,14 @@ OPEN = {
     "/log/proof",
 }
 OWN = {"/my/accesses", "/v2/findUsage", "/v2/usagePeriod"}
+REGISTRY = {"/cases/access", "/cases/receivers"}
 LOG_TABLES = ("entry", "body", "sequenced", "tile", "checkpoint", "release_id", "denial", "fence", "outcome")
 
 
 def for_auditors() -> list[tuple[str, str]]:
-    """Verb and path of everything the audit serves that is neither open nor about oneself."""
+    """Verb and path of everything the audit serves that is neither open, nor about oneself, nor for the registry."""
     paths = document_app().openapi()["paths"]
-    kept = [path for path in paths if path not in OPEN | OWN and not path.startswith("/health")]
+    kept = [path for path in paths if path not in OPEN | OWN | REGISTRY and not path.startswith("/health")]
     return [(verb.upper(), path) for path in kept for verb in paths[path] if "401" in paths[path][verb]["responses"]]
 
 
