@@ -56,9 +56,10 @@ from audit.model import (
 from audit.note import NoteError, SignatureType, VerifierKey, parse_vkey
 from audit.policy import Group, KnownLog, KnownWitness, Policy, load_policy
 from audit.proof import TrustPolicy, parse_proof, verify_proof
-from audit.provided import ProvidedRequest
+from audit.provided import ProvidedEntry, ProvidedRequest
 from audit.reconciliation import GRACE, SENTENCES, AccessRecord, Finding, Reconciler
 from audit.release import ReleaseDesk
+from audit.request_record import RecordedEntry, RecordRequest, RequestRecord
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
 from audit.store import NotDurable
@@ -117,14 +118,18 @@ __all__ = [
     "PlacedRelease",
     "Policy",
     "ProofError",
+    "ProvidedEntry",
     "ProvidedRequest",
     "QuotaLimit",
     "ReceiptFile",
     "Receiver",
     "Reconciler",
+    "RecordRequest",
     "RecordedDenial",
+    "RecordedEntry",
     "ReleaseDesk",
     "ReleaseRow",
+    "RequestRecord",
     "Sealer",
     "SealingKeys",
     "SearchPage",

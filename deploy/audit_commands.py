@@ -27,6 +27,7 @@ from deploy.export_commands import verify as verify_export_files
 from deploy.home import Home, default_home
 from deploy.receipts import fetch_stamp, write_trust
 from deploy.reconcile_commands import reconcile
+from deploy.record_commands import record
 from deploy.retention_commands import app as retention
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
@@ -39,6 +40,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("export")(export)
 app.command("verify-export")(verify_export_files)
 app.command("reconcile")(reconcile)
+app.command("record")(record)
 app.add_typer(retention, name="retention", help="保存期限 retention of bodies")
 
 
