@@ -62,6 +62,7 @@ from audit.release import ReleaseDesk
 from audit.request_record import RecordedEntry, RecordRequest, RequestRecord
 from audit.sealing import BodyKeys, Sealer, SealingKeys, month_of
 from audit.search import EntryLine, SearchPage, SearchRequest
+from audit.statistics import MAX_RIGHTS, RightName, UnusedRightsRequest
 from audit.store import NotDurable
 from audit.timestamping import StampRefused, StampRoots
 from audit.tree import ProofError, hash_leaf
@@ -74,6 +75,7 @@ from audit.witness_api import OpenWitness
 __all__ = [
     "GRACE",
     "MAX_BATCH",
+    "MAX_RIGHTS",
     "SENTENCES",
     "AccessRecord",
     "AccessesPage",
@@ -130,6 +132,7 @@ __all__ = [
     "ReleaseDesk",
     "ReleaseRow",
     "RequestRecord",
+    "RightName",
     "Sealer",
     "SealingKeys",
     "SearchPage",
@@ -139,6 +142,7 @@ __all__ = [
     "StampRefused",
     "StampRoots",
     "TrustPolicy",
+    "UnusedRightsRequest",
     "Verdict",
     "VerificationReport",
     "VerifierKey",

@@ -32,6 +32,7 @@ from deploy.retention_commands import app as retention
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import NotRunningError, Session, read_addresses
 from deploy.speech import Speaker, speaker
+from deploy.unused_commands import unused_rights
 from exchange.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ app.command("export")(export)
 app.command("verify-export")(verify_export_files)
 app.command("reconcile")(reconcile)
 app.command("record")(record)
+app.command("unused-rights")(unused_rights)
 app.add_typer(retention, name="retention", help="保存期限 retention of bodies")
 
 

@@ -250,6 +250,11 @@ class Snapshot:
         """The rights of a consumer on a service that are not revoked, in no order that matters; their dates are not looked at."""
         return self._rights.get((str(consumer), str(service)), ())
 
+    @property
+    def every_right(self) -> list[AccessRight]:
+        """All rights that are not revoked, by their id; their dates are not looked at."""
+        return sorted((right for rights in self._rights.values() for right in rights), key=lambda right: right.id)
+
     def rights_to_events(self, service: ServiceId | str) -> list[AccessRight]:
         """The rights of whichever consumers by which a service's events are pushed; their dates are not looked at."""
         return [right for right in self._pushed if right.service == str(service)]

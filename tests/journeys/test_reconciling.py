@@ -14,6 +14,7 @@ from audit.client import Finding, RecordRequest
 from deploy.home import CONSUMER, provider_subsystems
 from deploy.reconcile_commands import hold_against
 from deploy.record_commands import load_beside
+from deploy.unused_commands import find_unused
 from exchange.canonical import b64url, b64url_decode
 from tests.journeys.figures import FIGURES
 from tests.journeys.stage import IDENTITY, Stage
@@ -51,6 +52,15 @@ async def test_one_request_is_shown_from_both_sides(stage: Stage, tmp_path: Path
         await connection.execute(renamed, another, req)
         await connection.close()
     assert [each.findings for each in await load_beside(stage.session, request, "auditor")] == [()]
+
+
+async def test_rights_of_the_snapshot_that_nobody_uses_are_found(stage: Stage) -> None:
+    await stage.fetch(stage.wanted(IDENTITY, stage.exchange.cast.buyer.id, facts={"is_adult": {}}))
+    service = f"{provider_subsystems()[MEMBER]}/resident-identity"
+    unused = {(right.consumer, right.service) for right in await find_unused(stage.session, 1, "核对授权", "auditor")}
+    known = {(right.consumer, right.service) for right in stage.session.trust.current().every_right}
+    assert unused < known
+    assert (CONSUMER, service) in known - unused
 
 
 async def test_what_a_rogue_gateway_would_leave_behind_is_found_and_nothing_else_is(stage: Stage) -> None:
