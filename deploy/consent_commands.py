@@ -30,6 +30,7 @@ def request(
     purpose: Annotated[str, typer.Option()] = "real-estate-transfer",
     days: Annotated[int, typer.Option(min=1)] = 30,
     once: Annotated[bool, typer.Option("--once")] = False,
+    keep_days: Annotated[int | None, typer.Option(min=1, help="Ask to keep the data so long; else only to view them.")] = None,
     consumer: Annotated[str, typer.Option()] = CONSUMER,
     home: HomeOption = None,
     language: LanguageOption = None,
@@ -50,6 +51,8 @@ def request(
             facts=facts,
             use={"kind": "once" if once else "until"},
             valid_seconds=days * 86_400,
+            mode="view" if keep_days is None else "store",
+            data_life_days=keep_days,
         )
 
     asked = run_in_session(home, says, ask)

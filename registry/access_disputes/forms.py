@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from exchange.clock import rfc3339
 from registry.access_disputes.model import AccessDispute
 from registry.access_disputes.office import DisputeFile
+from registry.case_files import SaidView, said_view
 from registry.deadlines.forms import DeadlineView, deadline_view
 from registry.deadlines.model import Deadline
 
@@ -54,16 +55,6 @@ class DisputeWithdrawalForm(_Strict):
     words: Words | None = None
 
 
-class DisputeSaidView(BaseModel):
-    """异议往来. What one side said with a step; `words` are null for those who may not read them."""
-
-    after: str
-    side: str
-    actor: str
-    words: str | None
-    at: str
-
-
 class DisputeView(BaseModel):
     """查阅异议. Times are RFC 3339. `subject` and `said` stand in one dispute that a side reads, nowhere else."""
 
@@ -84,7 +75,7 @@ class DisputeView(BaseModel):
     steps: list[str]
     deadline: DeadlineView | None
     subject: str | None = None
-    said: list[DisputeSaidView] | None = None
+    said: list[SaidView] | None = None
     deadlines: list[DeadlineView] | None = None
 
 
@@ -112,15 +103,6 @@ def view(dispute: AccessDispute, steps: Sequence[str], running: Deadline | None)
 def file_view(file: DisputeFile, steps: Sequence[str]) -> dict[str, Any]:
     """The same with what was said, as far as the reader may read it."""
     running = next((deadline for deadline in file.deadlines if deadline.ended_at is None), None)
-    said = [
-        {
-            "after": word.after.value,
-            "side": word.side.value,
-            "actor": word.actor,
-            "words": word.words,
-            "at": rfc3339(word.at_ms // 1000),
-        }
-        for word in file.words
-    ]
+    said = [said_view(word) for word in file.words]
     deadlines = [deadline_view(deadline) for deadline in file.deadlines]
     return view(file.dispute, steps, running) | {"subject": file.subject, "said": said, "deadlines": deadlines}

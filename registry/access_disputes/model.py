@@ -108,14 +108,3 @@ class AccessDispute:
         if found is not None and found[0] is Side.PROVIDER and self.provider is None:
             return Side.AUTHORITY, found[1]
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """异议往来. What one side said with a step; kept apart, for the sides' eyes."""
-
-    after: DisputeState
-    side: Side
-    actor: str
-    words: str | None
-    at_ms: int

@@ -11,8 +11,10 @@ from exchange.clock import Clock, parse_rfc3339
 from exchange.problem import Problem
 from exchange.tokens import Role
 from registry.access_disputes import store
-from registry.access_disputes.model import BROUGHT_UP, TERMS, AccessDispute, DisputeState, Said, Side, Step
+from registry.access_disputes.model import BROUGHT_UP, TERMS, AccessDispute, DisputeState, Side, Step
+from registry.access_disputes.store import CASES
 from registry.callers import Actor
+from registry.case_files import Said, take_turn
 from registry.deadlines.clocks import Clocks
 from registry.deadlines.model import Deadline
 from registry.journal import Journal
@@ -83,7 +85,7 @@ class DisputeOffice:
                 raise Problem("malformed-request", "say why")
             # The log and the other side need not know by which account somebody speaks for themselves.
             name = Side.PERSON.value if side is Side.PERSON else actor.name
-            moved = await store.move(connection, dispute, Said(after, side, name, words, self.clock.now_ms()))
+            moved = await CASES.move(connection, dispute, Said(after, side, name, words, self.clock.now_ms()))
             await self._follow(connection, moved, step, name)
         await self.journal.flush()
         return moved
@@ -97,9 +99,9 @@ class DisputeOffice:
         async with self.engine.connect() as connection:
             dispute, is_person = await self._seen(connection, actor, number)
             deadlines = await self.clocks.history(connection, dispute.name)
-            words = await store.find_words(connection, number)
+            words = await CASES.find_words(connection, number)
             is_side = is_person or _acts_for(actor, dispute, Side.PROVIDER, is_person=False)
-            subject = await store.find_subject(connection, number) if is_side else None
+            subject = await CASES.find_subject(connection, number) if is_side else None
         if not is_side and not (dispute.state in BROUGHT_UP and actor.has(Role.REGISTRAR)):
             words = [replace(said, words=None) for said in words]
         return DisputeFile(dispute, subject, tuple(words), tuple(deadlines))
@@ -141,7 +143,7 @@ class DisputeOffice:
 
     async def _require_may_ask(self, connection: AsyncConnection, subject: str, place: int) -> None:
         # One after the other, or many at once would all be the last that is allowed.
-        await store.take_turn(connection, subject)
+        await take_turn(connection, f"access-dispute {subject}")
         waiting = await store.list_open_places(connection, subject)
         if place in waiting:
             raise Problem("conflict", "this entry is disputed already")
@@ -166,9 +168,9 @@ class DisputeOffice:
         self, connection: AsyncConnection, actor: Actor, number: int, *, lock: bool = False
     ) -> tuple[AccessDispute, bool]:
         """A dispute, and whether the actor is whom it is about. Raises `not-found`."""
-        found = await store.find(connection, number, lock=lock)
+        found = await CASES.find(connection, number, lock=lock)
         if found is not None:
-            is_person = actor.has(*PEOPLE) and actor.subject == await store.find_subject(connection, number)
+            is_person = actor.has(*PEOPLE) and actor.subject == await CASES.find_subject(connection, number)
             if is_person or actor.has(*READERS) or _acts_for(actor, found, Side.PROVIDER, is_person=False):
                 return found, is_person
         raise Problem("not-found", "no such dispute")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from exchange.clock import rfc3339
+from registry.case_files import SaidView, said_view
 from registry.corrections.model import Correction
 from registry.corrections.office import CorrectionFile
 from registry.deadlines.forms import DeadlineView, deadline_view
@@ -58,16 +59,6 @@ class CorrectionWithdrawalForm(_Strict):
     words: Words | None = None
 
 
-class SaidView(BaseModel):
-    """校核往来. What one party said with a step; `words` are null for those who may not read them."""
-
-    after: str
-    party: str
-    actor: str
-    words: str | None
-    at: str
-
-
 class CorrectionView(BaseModel):
     """校核纠错. Times are RFC 3339. `subject` and `said` stand in one request that a party reads, nowhere else."""
 
@@ -112,15 +103,6 @@ def view(correction: Correction, steps: Sequence[str], running: Deadline | None)
 def file_view(file: CorrectionFile, steps: Sequence[str]) -> dict[str, Any]:
     """The same with what was said, as far as the reader may read it."""
     running = next((deadline for deadline in file.deadlines if deadline.ended_at is None), None)
-    said = [
-        {
-            "after": word.after.value,
-            "party": word.party.value,
-            "actor": word.actor,
-            "words": word.words,
-            "at": rfc3339(word.at_ms // 1000),
-        }
-        for word in file.words
-    ]
+    said = [said_view(word) for word in file.words]
     deadlines = [deadline_view(deadline) for deadline in file.deadlines]
     return view(file.correction, steps, running) | {"subject": file.subject, "said": said, "deadlines": deadlines}

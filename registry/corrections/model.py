@@ -110,14 +110,3 @@ class Correction:
     def rail(self, step: Step) -> tuple[RightSide, CorrectionState] | None:
         """Whose step it is now and where it leads, None if it may not be taken."""
         return MOVES.get((self.state, step))
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """校核往来. What one party said with a step; kept apart, for the parties' eyes."""
-
-    after: CorrectionState
-    party: RightSide
-    actor: str
-    words: str | None
-    at_ms: int

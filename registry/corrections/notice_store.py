@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from registry.case_files import SCHEMA
 from registry.corrections.model import Correction
 from registry.corrections.store import told
 from registry.model import RightSide
 
-_SCHEMA = sa.MetaData(schema="registry")
 _notice = sa.Table(
     "correction_notice",
-    _SCHEMA,
+    SCHEMA,
     *(sa.Column(name, sa.BigInteger) for name in ("number", "correction", "told_at", "acknowledged_at")),
     *(sa.Column(name, sa.Text) for name in ("consumer", "service", "acknowledged_by")),
     sa.Column("names", ARRAY(sa.Text)),

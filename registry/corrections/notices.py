@@ -14,6 +14,7 @@ from registry.corrections import notice_store, store
 from registry.corrections.model import Correction
 from registry.corrections.notice_store import CorrectionNotice
 from registry.corrections.office import READERS
+from registry.corrections.store import CASES
 from registry.deadlines.clocks import Clocks
 from registry.deadlines.policy import Rule
 from registry.journal import Journal
@@ -42,7 +43,7 @@ class NoticeOffice:
             return
         async with self.engine.connect() as connection:
             untold = await store.list_untold(connection, BATCH)
-            subjects = {correction.number: await store.find_subject(connection, correction.number) for correction in untold}
+            subjects = {correction.number: await CASES.find_subject(connection, correction.number) for correction in untold}
         for correction in untold:
             await self._tell(self.cases, correction, subjects[correction.number])
         await self.journal.flush()
@@ -71,7 +72,7 @@ class NoticeOffice:
         async with self.engine.connect() as connection:
             notice = await self._seen(connection, actor, number)
             is_party = any(actor.speaks_for_system(system) for system in notice.systems.values())
-            return notice, await store.find_subject(connection, notice.correction) if is_party else None
+            return notice, await CASES.find_subject(connection, notice.correction) if is_party else None
 
     async def acknowledge(self, actor: Actor, number: int) -> CorrectionNotice:
         """As the receiver: what one holds was put right or thrown away. Repeating it changes nothing.

@@ -13,8 +13,10 @@ from exchange.question import spelled
 from exchange.tokens import Role
 from registry import store as registered
 from registry.callers import Actor
+from registry.case_files import Said, take_turn
 from registry.corrections import store
-from registry.corrections.model import BROUGHT_UP, TERMS, Correction, CorrectionState, Said, Step
+from registry.corrections.model import BROUGHT_UP, TERMS, Correction, CorrectionState, Step
+from registry.corrections.store import CASES
 from registry.deadlines.clocks import Clocks
 from registry.deadlines.model import Deadline
 from registry.journal import Journal
@@ -105,7 +107,7 @@ class CorrectionOffice:
             if words is None and step not in (Step.CORRECT, Step.WITHDRAW):
                 raise Problem("malformed-request", "say why")
             said = Said(after, party, actor.name, words, self.clock.now_ms())
-            moved = await store.move(connection, correction, said)
+            moved = await CASES.move(connection, correction, said)
             await self._follow(connection, moved, step, actor)
         await self.journal.flush()
         return moved
@@ -118,9 +120,9 @@ class CorrectionOffice:
         async with self.engine.connect() as connection:
             correction = await self._seen(connection, actor, number)
             deadlines = await self.clocks.history(connection, correction.name)
-            words = await store.find_words(connection, number)
+            words = await CASES.find_words(connection, number)
             is_party = _is_party(actor, correction)
-            subject = await store.find_subject(connection, number) if is_party else None
+            subject = await CASES.find_subject(connection, number) if is_party else None
         if not is_party and not (correction.state in BROUGHT_UP and actor.has(Role.REGISTRAR)):
             words = [replace(said, words=None) for said in words]
         return CorrectionFile(correction, subject, tuple(words), tuple(deadlines))
@@ -145,7 +147,7 @@ class CorrectionOffice:
         if not set(asked.items) <= told:
             raise Problem("right-missing", "a consumer corrects what it may have been told")
         # One after the other, or many at once would all be the last that is allowed.
-        await store.take_turn(connection, asked.consumer, asked.service)
+        await take_turn(connection, f"correction {asked.consumer} {asked.service}")
         if await store.count_open(connection, asked.consumer, asked.service) >= MOST_OPEN:
             raise Problem("quota-exceeded", f"{MOST_OPEN} of your requests on this service wait for an answer")
         return parse_subject(found.entity.subject_kind, spelled(subject))
@@ -164,7 +166,7 @@ class CorrectionOffice:
         await self.journal.note(connection, what, after, number=correction.number, by=actor.name, at_ms=self.clock.now_ms())
 
     async def _seen(self, connection: AsyncConnection, actor: Actor, number: int, *, lock: bool = False) -> Correction:
-        found = await store.find(connection, number, lock=lock)
+        found = await CASES.find(connection, number, lock=lock)
         if found is None or not (actor.has(*READERS) or _is_party(actor, found)):
             raise Problem("not-found", "no such correction request")
         return found

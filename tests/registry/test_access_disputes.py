@@ -96,7 +96,7 @@ BROKEN = {
     "another provider": "UPDATE registry.access_dispute SET provider = 'CN-YA/GOV/tax/taxation'",
     "words that are rewritten": "UPDATE registry.access_dispute_word SET words = 'x'",
     "another person": "UPDATE registry.access_dispute_subject SET subject = 'x'",
-    "an answer without words": "INSERT INTO registry.access_dispute_word (dispute, after, side, actor, at_ms)"
+    "an answer without words": "INSERT INTO registry.access_dispute_word (access_dispute, after, party, actor, at_ms)"
     " SELECT number, 'justified', 'provider', 'x', 1 FROM registry.access_dispute",
 }
 
@@ -124,7 +124,7 @@ async def test_the_provider_answers_within_its_term_and_the_person_reads_it(dock
     done = await calls.answer(docket.who["provider"], seen, "justify", ANSWER)
     assert (done["state"], done["must_act"], done["deadline"]) == ("justified", None, None)
     told = await calls.show(docket.who["citizen"], dispute["number"])
-    assert [(said["after"], said["side"], said["actor"]) for said in told["said"]] == [
+    assert [(said["after"], said["party"], said["actor"]) for said in told["said"]] == [
         ("submitted", "person", "person"),
         ("justified", "provider", POPULATION),
     ]

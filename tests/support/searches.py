@@ -37,6 +37,10 @@ def searches(log: FilledLog) -> Mapping[str, Sought]:
         "officer in a week": replace(NOTHING, officers=[log.officer], since=week),
         "officer of a consumer": replace(NOTHING, officers=[log.officer], consumer=LARGE),
         "consumer, provider, purpose": replace(NOTHING, consumer=LARGE, provider=PROVIDER, purpose="purpose-3"),
+        "consumer and purpose": replace(NOTHING, consumer=LARGE, purpose="purpose-3"),
+        "consumer and provider": replace(NOTHING, consumer=LARGE, provider=PROVIDER),
+        "provider and purpose": replace(NOTHING, provider=PROVIDER, purpose="purpose-3"),
+        "provider and code": replace(NOTHING, provider=PROVIDER, code="consent-withdrawn"),
         "consumer and code in a day": replace(NOTHING, consumer=LARGE, code="right-missing", since=day),
         "all criteria": replace(
             NOTHING,

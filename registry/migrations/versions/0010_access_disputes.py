@@ -31,24 +31,24 @@ _APART = (
     "CREATE INDEX access_dispute_provider ON access_dispute (provider, number)",
     """
 CREATE TABLE access_dispute_subject (
-    dispute bigint PRIMARY KEY REFERENCES access_dispute (number),
-    subject text COLLATE "C" NOT NULL CHECK (length(subject) BETWEEN 1 AND 64)
+    access_dispute bigint PRIMARY KEY REFERENCES access_dispute (number),
+    subject        text COLLATE "C" NOT NULL CHECK (length(subject) BETWEEN 1 AND 64)
 )
 """,
-    "CREATE INDEX access_dispute_subject_subject ON access_dispute_subject (subject, dispute)",
+    "CREATE INDEX access_dispute_subject_subject ON access_dispute_subject (subject, access_dispute)",
     f"""
 CREATE TABLE access_dispute_word (
-    number  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dispute bigint NOT NULL REFERENCES access_dispute (number),
-    after   text COLLATE "C" NOT NULL CHECK (after IN ({_STATES})),
-    side    text COLLATE "C" NOT NULL CHECK (side IN ('person', 'provider', 'authority')),
-    actor   text COLLATE "C" NOT NULL,
-    words   text CHECK (length(words) BETWEEN 1 AND 2000),
-    at_ms   bigint NOT NULL,
+    number         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    access_dispute bigint NOT NULL REFERENCES access_dispute (number),
+    after          text COLLATE "C" NOT NULL CHECK (after IN ({_STATES})),
+    party          text COLLATE "C" NOT NULL CHECK (party IN ('person', 'provider', 'authority')),
+    actor          text COLLATE "C" NOT NULL,
+    words          text CHECK (length(words) BETWEEN 1 AND 2000),
+    at_ms          bigint NOT NULL,
     CHECK (after = 'withdrawn' OR words IS NOT NULL)
 )
 """,
-    "CREATE INDEX access_dispute_word_dispute ON access_dispute_word (dispute, number)",
+    "CREATE INDEX access_dispute_word_dispute ON access_dispute_word (access_dispute, number)",
 )
 _MOVES = """
 CREATE TABLE allowed_access_dispute_move (
