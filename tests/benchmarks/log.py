@@ -63,8 +63,8 @@ Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
-class _Ground:
-    """Where the log lies and who works on it."""
+class Ground:
+    """日志场地. Where the log lies and who works on it."""
 
     database: Database
     postgres_pid: int | None
@@ -144,11 +144,11 @@ def measure_log(beside: Database, postgres_pid: int | None, entries: int, say: S
     database = prepare_database(beside.superuser_url, beside.secrets, "log")
     migrate("audit", database.url("yitong_audit"), "audit")
     with tempfile.TemporaryDirectory(prefix="yitong-log-") as name:
-        ground, figures = _Ground(database, postgres_pid, Path(name)), LogFigures(entries)
+        ground, figures = Ground(database, postgres_pid, Path(name)), LogFigures(entries)
         say(f"a log of {entries} releases: filling it")
-        figures.filled_per_second = _fill(ground, entries)
+        figures.filled_per_second = fill(ground, entries)
         say("draining the backlog")
-        _drain(ground, entries, figures)
+        drain(ground, entries, figures)
         say("laying it down as files")
         began = perf_counter()
         blocking(_export(ground, ground.directory / "log"))
@@ -163,7 +163,7 @@ def measure_log(beside: Database, postgres_pid: int | None, entries: int, say: S
     return figures
 
 
-def _tasks(ground: _Ground, act: str, seconds: float, rows: int, rate: float = 0.0) -> list[Task]:
+def _tasks(ground: Ground, act: str, seconds: float, rows: int, rate: float = 0.0) -> list[Task]:
     run, url = secrets.token_hex(4), ground.database.url("yitong_gateway")
     shares = [rows // PROCESSES + (number < rows % PROCESSES) for number in range(PROCESSES)]
     return [
@@ -184,12 +184,14 @@ def _tasks(ground: _Ground, act: str, seconds: float, rows: int, rate: float = 0
     ]
 
 
-def _fill(ground: _Ground, entries: int) -> float:
+def fill(ground: Ground, entries: int) -> float:
+    """Place that many releases while nothing integrates; how many a second."""
     answers = let_work(ground.directory, _tasks(ground, "fill", entries / 500, entries))
     return entries / max(float(answer["seconds"]) for answer in answers)
 
 
-def _drain(ground: _Ground, entries: int, figures: LogFigures) -> None:
+def drain(ground: Ground, entries: int, figures: LogFigures) -> None:
+    """Have the integrator's process take in the backlog; its speed and work go into the figures."""
     component = ground.component("log-integrator", "audit.integrator_app", "yitong_integrator")
     try:
         seconds, used = blocking(_watch_drain(ground, component, entries))
@@ -199,7 +201,7 @@ def _drain(ground: _Ground, entries: int, figures: LogFigures) -> None:
     figures.drain_cpu_us = {name: spent * 1e6 / entries for name, spent in used.items() if spent > 0}
 
 
-async def _watch_drain(ground: _Ground, component: Component, entries: int) -> tuple[float, dict[str, float]]:
+async def _watch_drain(ground: Ground, component: Component, entries: int) -> tuple[float, dict[str, float]]:
     """Seconds from the instant when somebody leads to that of the checkpoint over all entries, and processor seconds spent."""
     connection = await asyncpg.connect(ground.database.url("yitong_auditor"))
     epoch = await connection.fetchval("SELECT epoch FROM audit.log_head")
@@ -227,7 +229,7 @@ async def _look_until(connection: asyncpg.Connection, query: str, at_least: int)
             await asyncio.sleep(_LOOK_S)
 
 
-async def _export(ground: _Ground, path: Path) -> None:
+async def _export(ground: Ground, path: Path) -> None:
     """The published log as files, by the code that publishes it."""
     pool = ReadingPool(ground.database.url("yitong_auditor"))
     await pool.open()
@@ -247,7 +249,7 @@ async def _export(ground: _Ground, path: Path) -> None:
 # --- Verified ---------------------------------------------------------------------------------------------------------------
 
 
-def _verify(ground: _Ground, figures: LogFigures, say: Say) -> None:
+def _verify(ground: Ground, figures: LogFigures, say: Say) -> None:
     path, vkey = ground.directory / "log", ground.vkey
     password = ground.directory / "yitong_auditor.password"
     write_private(password, (ground.database.secrets / "yitong_auditor.password").read_text(encoding="utf-8"))
@@ -295,7 +297,7 @@ def _sample(size: int, count: int) -> Sequence[int]:
 # --- Proven -----------------------------------------------------------------------------------------------------------------
 
 
-def _prove(ground: _Ground, figures: LogFigures) -> None:
+def _prove(ground: Ground, figures: LogFigures) -> None:
     path = ground.directory / "log"
     size = open_checkpoint((path / "checkpoint").read_bytes(), ground.vkey).checkpoint.size
     tiles = {(name.level, name.index): (path / name.path).read_bytes() for name in tile_names(size) if name.level != ENTRIES}
@@ -332,14 +334,14 @@ async def _ask(url: str, leaves: Sequence[bytes]) -> list[float]:
 # --- Kept up with -----------------------------------------------------------------------------------------------------------
 
 
-def _keep_up(ground: _Ground, figures: LogFigures) -> None:
+def _keep_up(ground: Ground, figures: LogFigures) -> None:
     """Open loop; a reader looks for new checkpoints all the time, so that what is measured is what a reader could see."""
     tasks = _tasks(ground, "keep-up", LAG_SECONDS, int(RATE * LAG_SECONDS), RATE)
     with ground.integrating():
         figures.lag, figures.lag_rate = blocking(_watch(ground, tasks))
 
 
-async def _watch(ground: _Ground, tasks: list[Task]) -> tuple[Latency, float]:
+async def _watch(ground: Ground, tasks: list[Task]) -> tuple[Latency, float]:
     connection = await asyncpg.connect(ground.database.url("yitong_auditor"))
     clock, seen = SystemClock(), list[tuple[int, int]]()
     working = asyncio.create_task(asyncio.to_thread(let_work, ground.directory, tasks))
