@@ -202,10 +202,19 @@ async def test_plain_sql_finds_no_release_on_a_withdrawn_ground_either(stage: St
 # --- I-2, I-7, I-10: log and receipts say the same
 
 
+async def aborted(stage: Stage) -> list[dict[str, Any]]:
+    """The leaves of the releases of which a gateway has told that nothing left: those that witnesses did not vouch for."""
+    rows = await stage.query(
+        "SELECT e.leaf FROM audit.entry e JOIN audit.outcome o ON o.gateway = e.gateway AND e.serial = ANY (o.aborted)"
+    )
+    return [json.loads(row["leaf"]) for row in rows]
+
+
 @pytest.mark.invariant("I-2", "I-7")
-async def test_the_log_and_what_consumers_hold_are_the_same_set(remains: Remains, traffic: Traffic) -> None:
+async def test_the_log_and_what_consumers_hold_are_the_same_set(stage: Stage, remains: Remains, traffic: Traffic) -> None:
     held = Counter(presentation_hash(each.rpartition("~")[0] + "~") for each in traffic.presentations)
     logged = Counter(str(leaf["sd_hash"]) for leaf in remains.of_kind("release"))
+    logged -= Counter(str(leaf["sd_hash"]) for leaf in await aborted(stage))
     assert held == logged, "every release is held by whom it was released to, and nothing is held that was not released"
     assert max(held.values()) == 1
     FIGURES["I-2 receipts against entries"] = f"{len(held)} of {len(logged)} equal, all outcomes told"
@@ -262,12 +271,14 @@ async def test_every_refusal_that_a_gateway_gave_is_in_the_log(stage: Stage, rem
     FIGURES["I-6 refusals in the log"] = f"{given.total()} of {given.total()}, by code {dict(sorted(given.items()))}"
 
 
-async def test_no_attempt_that_was_refused_let_data_go(remains: Remains, traffic: Traffic) -> None:
+async def test_no_attempt_that_was_refused_let_data_go(stage: Stage, remains: Remains, traffic: Traffic) -> None:
     """`req` is blinded anew for each attempt and each position of a batch, so that one names one attempt."""
-    released = {str(leaf["req"]) for leaf in remains.of_kind("release")}
+    held_back = {str(leaf["req"]) for leaf in await aborted(stage)}
+    released = {str(leaf["req"]) for leaf in remains.of_kind("release")} - held_back
     refused_ones = {str(leaf["req"]): leaf["code"] for leaf in remains.of_kind("deny") if leaf.get("req")}
     assert refused_ones
     assert {code for req, code in refused_ones.items() if req in released} == set()
+    assert {code for req, code in refused_ones.items() if req in held_back} <= {"audit-unavailable"}
     told = {refusal.code for refusal in traffic.refusals if json.loads(refusal.body)["data_left"]}
     assert told <= {"request-replayed", "conflict"}, "and what left earlier, no other refusal of a gateway or outway tells"
 
