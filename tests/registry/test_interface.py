@@ -113,7 +113,7 @@ async def test_forms_that_are_not_exactly_right_change_nothing(town: Town) -> No
 
 async def test_the_interface_can_be_written_down_without_running(town: Town) -> None:
     described = town.app.openapi()
-    assert len(registry_routes(town)) == 60
+    assert len(registry_routes(town)) == 70
     for path, operations in described["paths"].items():
         for operation in operations.values():
             assert {"summary", "description", "tags"} <= operation.keys(), path
