@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from audit import integration, subject_store
 from audit.bodies import OpenedBody
-from audit.epoch import EpochKeys
 from audit.heads import HeadStatement
 from audit.model import EntryKind
 from audit.recount import Recounter
@@ -82,7 +81,7 @@ class ListedAccess(Access):
 
 
 class Chain(BaseModel):
-    """查阅链. One of the person's chains: an epoch (about a year) and how many rows it has."""
+    """查阅链. One of the person's chains: an epoch (a year) and how many rows it has."""
 
     epoch: int
     count: int
@@ -129,7 +128,6 @@ class AccessList:
     """查阅记录. What the audit tells a person about themselves."""
 
     room: ReadingRoom
-    keys: EpochKeys
     speaking: Speaking
     recounter: Recounter
     titles: Titles
@@ -139,7 +137,7 @@ class AccessList:
 
         Raises Problem `not-found` for an epoch that is not kept or while there is no checkpoint, `audit-unavailable`.
         """
-        tokens = {each.epoch: each.subject for each in self.keys.search_for(subject=subject)}
+        tokens = {each.epoch: each.subject for each in self.room.search_for(subject)}
         epoch = max(tokens) if request.epoch is None else request.epoch
         token = tokens.get(epoch)
         if token is None:
@@ -184,7 +182,7 @@ class AccessList:
         return [await self._access(index, at, leaf, self.room.bodies.open(body, blind)) for index, at, leaf, body, blind in rows]
 
     def _tokens(self, subject: str) -> list[bytes]:
-        return [each.subject for each in self.keys.search_for(subject=subject) if each.subject is not None]
+        return [each.subject for each in self.room.search_for(subject) if each.subject is not None]
 
     async def _listed(self, row: ListedEntry, view: _View) -> ListedAccess:
         shown = await self._access(row.tree_index, row.at, row.leaf, self.room.bodies.open(row.body, row.blind), view)

@@ -71,7 +71,6 @@ def build(settings: ApiSettings, clock: Clock) -> FastAPI:
             )
             app.state.accesses = AccessList(
                 app.state.room,
-                keys,
                 Speaking(settings.log_origin, heads_name(settings.log_origin), heads_key),
                 Recounter(http, settings.recounter_url),
                 Titles(http, settings.identity_url, clock),

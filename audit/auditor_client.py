@@ -69,6 +69,12 @@ class AuditClient:
                 return pages
             request = request.model_copy(update={"after": pages[-1]["next"]})
 
+    async def all_accesses(self) -> list[list[dict[str, Any]]]:
+        """One's own lists of all years, oldest first and none of them empty except the newest; each as `accesses` gives it."""
+        newest = await self.accesses(AccessesRequest())
+        older = [each["epoch"] for each in newest[0]["chains"] if each["count"] and each["epoch"] < newest[0]["epoch"]]
+        return [*[await self.accesses(AccessesRequest(epoch=epoch)) for epoch in older], newest]
+
     async def export(self, request: ExportRequest) -> ExportPage:
         """One page of an export, not verified: see `verify_export`."""
         return ExportPage.model_validate_json(await self._post("/export", request))

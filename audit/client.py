@@ -25,7 +25,7 @@ from audit.entries import (
     new_blind,
     plain_body,
 )
-from audit.epoch import EpochKeys
+from audit.epoch import YEARS_AHEAD, EpochKeys, year_of
 from audit.evidence import CheckpointStamp, entry_of, make_evidence
 from audit.export import ExportRequest
 from audit.export_client import ExportPull, end_of_export
@@ -77,6 +77,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_RIGHTS",
     "SENTENCES",
+    "YEARS_AHEAD",
     "AccessRecord",
     "AccessesPage",
     "AccessesRequest",
@@ -179,4 +180,5 @@ __all__ = [
     "verify_list",
     "verify_proof",
     "verify_receipt",
+    "year_of",
 ]

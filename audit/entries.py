@@ -57,6 +57,11 @@ def _leaf(kind: EntryKind, at_ms: int, members: Mapping[str, Any]) -> bytes:
     return canonical({"v": LEAF_VERSION, "kind": kind.value, "at": at_ms, **members})
 
 
+def _hidden(until_ms: int | None) -> dict[str, int]:
+    # A leaf that nothing hides says nothing of it.
+    return {} if until_ms is None else {"hidden_until": until_ms}
+
+
 def make_release_leaf(
     *,
     at_ms: int,
@@ -86,7 +91,7 @@ def make_release_leaf(
 ) -> bytes:
     """The leaf of a release. `full`, `masked`, `facts` are names, sorted here; `withheld` gives each name its code.
 
-    `hidden_until_ms`: until then a right hides the entry from the person it is about; a leaf without says nothing of it.
+    `hidden_until_ms` (here, of a refusal and of a late answer): until then a right hides the entry from the person it is about.
     `consent` and `req` come blinded, `sd_hash` and `body_commit` as b64url. Raises ValueError for what JCS cannot say.
     """
     members = {
@@ -114,8 +119,7 @@ def make_release_leaf(
         "req": req,
         "body_commit": body_commit,
     }
-    hidden = {} if hidden_until_ms is None else {"hidden_until": hidden_until_ms}
-    return _leaf(EntryKind.RELEASE, at_ms, members | hidden)
+    return _leaf(EntryKind.RELEASE, at_ms, members | _hidden(hidden_until_ms))
 
 
 def make_deny_leaf(
@@ -139,6 +143,7 @@ def make_deny_leaf(
     req: str | None = None,
     withheld: Mapping[str, str] | None = None,
     count: int = 1,
+    hidden_until_ms: int | None = None,
 ) -> bytes:
     """The leaf of a refusal; what was not known when the request was refused is null.
 
@@ -166,7 +171,7 @@ def make_deny_leaf(
         "count": count,
         "body_commit": body_commit,
     }
-    return _leaf(EntryKind.DENY, at_ms, members)
+    return _leaf(EntryKind.DENY, at_ms, members | _hidden(hidden_until_ms))
 
 
 def make_outcome_leaf(
@@ -183,7 +188,16 @@ def make_outcome_leaf(
 
 
 def make_late_leaf(
-    *, at_ms: int, gateway: str, consumer: str, provider: str, service: str, rid: bytes, req: str, body_commit: str
+    *,
+    at_ms: int,
+    gateway: str,
+    consumer: str,
+    provider: str,
+    service: str,
+    rid: bytes,
+    req: str,
+    body_commit: str,
+    hidden_until_ms: int | None = None,
 ) -> bytes:
     """The leaf of a provider's answer that came after the deadline and was dropped unread."""
     members = {
@@ -195,7 +209,7 @@ def make_late_leaf(
         "req": req,
         "body_commit": body_commit,
     }
-    return _leaf(EntryKind.LATE, at_ms, members)
+    return _leaf(EntryKind.LATE, at_ms, members | _hidden(hidden_until_ms))
 
 
 def make_fence_leaf(*, at_ms: int, ground_kind: GroundKind, ground: str, cause: str, body_commit: str) -> bytes:

@@ -10,11 +10,15 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from audit.model import QUOTA_TOKEN_BYTES, SearchTokens
 from exchange.canonical import b64url, b64url_decode, canonical, parse_json
+
+YEARS_AHEAD: Final = 10
+"""Of how many years to come the keys are made in advance: as long as a process may run without being started again."""
 
 _KEY_BYTES: Final = 32
 _SUBJECT: Final = b"subject\x00"
@@ -28,8 +32,10 @@ _QUOTA: Final = b"quota\x00"
 class EpochKeys:
     """时段密钥. Held by gateways and the audit's reader only. Raises ValueError without an epoch or with a key not of 32 bytes.
 
-    Search tokens are made under the newest epoch (one begins each year) and looked for under all. Request ids have a key of
-    their own that stays, or an id could be used once more whenever an epoch begins; quotas are counted under it too.
+    An epoch is a year (UTC) and has its number. Search tokens are made under the newest that has begun and looked for under all
+    that have; since the keys of years to come are held already, an epoch begins in every process at once and by itself. Request
+    ids have a key of their own that stays, or an id could be used once more whenever an epoch begins; quotas are counted under it
+    too.
     """
 
     request_key: bytes = field(repr=False)
@@ -62,9 +68,11 @@ class EpochKeys:
             os.fsync(stream.fileno())
         draft.replace(path)
 
-    def begin_epoch(self) -> EpochKeys:
-        """The same keys and one for a new epoch."""
-        return EpochKeys(self.request_key, {**self.epochs, max(self.epochs) + 1: secrets.token_bytes(_KEY_BYTES)})
+    def with_years(self, first: int, last: int) -> EpochKeys:
+        """The same and a new key for each year from `first` to `last` that has none; itself if all have one."""
+        missing = [year for year in range(first, last + 1) if year not in self.epochs]
+        made = {year: secrets.token_bytes(_KEY_BYTES) for year in missing}
+        return EpochKeys(self.request_key, {**self.epochs, **made}) if made else self
 
     def without_before(self, epoch: int) -> EpochKeys:
         """The same without the keys of older epochs, as long as one is left: what they named is nobody's any more."""
@@ -80,20 +88,30 @@ class EpochKeys:
         digest = hmac.digest(self.request_key, _QUOTA + right_id.encode() + b"\x00" + subject.encode(), "sha256")
         return digest[:QUOTA_TOKEN_BYTES]
 
-    def tokens(self, *, subject: str | None = None, officer: str | None = None, case: str | None = None) -> SearchTokens:
-        """The tokens that go beside a body written now."""
-        epoch = max(self.epochs)
-        key = self.epochs[epoch]
-        return SearchTokens(epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case))
+    def tokens(
+        self, at_ms: int, *, subject: str | None = None, officer: str | None = None, case: str | None = None
+    ) -> SearchTokens:
+        """The tokens that go beside a body written at `at_ms` (unix ms)."""
+        return self.search_for(at_ms, subject=subject, officer=officer, case=case)[0]
 
     def search_for(
-        self, *, subject: str | None = None, officer: str | None = None, case: str | None = None
+        self, at_ms: int, *, subject: str | None = None, officer: str | None = None, case: str | None = None
     ) -> list[SearchTokens]:
-        """What to look for: the tokens of the same values under every epoch, newest first."""
+        """What to look for at `at_ms` (unix ms): the tokens of the same values under every epoch begun by then, newest first."""
         return [
             SearchTokens(epoch, _token(key, _SUBJECT, subject), _token(key, _OFFICER, officer), _token(key, _CASE, case))
-            for epoch, key in sorted(self.epochs.items(), reverse=True)
+            for epoch, key in self._begun(at_ms)
         ]
+
+    def _begun(self, at_ms: int) -> list[tuple[int, bytes]]:
+        begun = [epoch for epoch in self.epochs if epoch <= year_of(at_ms)]
+        # A clock before all of them is wrong, or the oldest key was made in another year: then the oldest has begun.
+        return [(epoch, self.epochs[epoch]) for epoch in sorted(begun or [min(self.epochs)], reverse=True)]
+
+
+def year_of(at_ms: int) -> int:
+    """The epoch that begins with its year, of a moment (unix ms)."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).year
 
 
 def _token(key: bytes, kind: bytes, value: str | None) -> bytes | None:

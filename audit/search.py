@@ -153,7 +153,7 @@ class ReadingRoom:
     """阅览室. Where auditors search and open entries; nothing is handed out before the look stands in the log."""
 
     def __init__(self, pool: ReadingPool, desk: EntryDesk, keys: EpochKeys, clock: Clock, bodies: BodyReader) -> None:
-        """`pool` and `desk` log in as the auditor; `keys` are those of every live epoch."""
+        """`pool` and `desk` log in as the auditor; `keys` are those of every epoch that is kept."""
         self._pool, self._desk, self._keys, self._clock = pool, desk, keys, clock
         self.bodies = bodies
         self._sittings: dict[tuple[str, str, str, bytes], datetime] = {}
@@ -166,7 +166,7 @@ class ReadingRoom:
         page, more = found[: request.limit], len(found) > request.limit
         question = request.model_dump(mode="json", exclude_none=True, exclude={"reason", "read_purpose"})
         body = {"found": [row.serial for row in page], "criteria": question}
-        tokens = self._keys.tokens(subject=_subject(request.subject), officer=look.reader.account)
+        tokens = self._tokens(subject=_subject(request.subject), officer=look.reader.account)
         read = await self._record(look, "search", len(page), body, tokens)
         lines = [_line(row) for row in page]
         return SearchPage(entries=lines, next=page[-1].serial if more else None, settled=settled, read=read)
@@ -176,12 +176,12 @@ class ReadingRoom:
         async with self._pool.connection() as connection:
             opened = await search_store.load_entry(connection, serial, look.reach.within)
         body = None if opened is None else self.bodies.open(opened.body, opened.blind)
-        tokens = self._keys.tokens(officer=look.reader.account)
+        tokens = self._tokens(officer=look.reader.account)
         if opened is not None and opened.token_epoch == tokens.epoch:
             tokens = SearchTokens(tokens.epoch, opened.subject_token, tokens.officer)
         elif body is not None and isinstance(subject := body.members.get("subject"), str):
             # The entry is of an earlier epoch: the look belongs to the subject under the key of today.
-            tokens = self._keys.tokens(subject=subject, officer=look.reader.account)
+            tokens = self._tokens(subject=subject, officer=look.reader.account)
         read = await self._record(look, "entry", int(opened is not None), {"serial": serial}, tokens)
         if opened is None:
             raise Problem("not-found", "no entry has that serial")
@@ -198,14 +198,17 @@ class ReadingRoom:
         key = (look.reader.account, look.reason, scope, canonical(asked))
         self._sittings = {held: until for held, until in self._sittings.items() if until > now}
         if key not in self._sittings:
-            tokens = self._keys.tokens(subject=_subject(subject), officer=look.reader.account)
+            tokens = self._tokens(subject=_subject(subject), officer=look.reader.account)
             named = {"criteria": asked} if criteria is not None else {}
             await self._record(look, scope, 0, {"from": what, **named}, tokens)
             self._sittings[key] = now + SITTING
 
     def search_for(self, subject: str) -> list[SearchTokens]:
-        """What stands for a person or an enterprise in each live epoch, newest first."""
-        return self._keys.search_for(subject=_subject(subject))
+        """What stands for a person or an enterprise in each epoch that has begun and is kept, newest first."""
+        return self._keys.search_for(self._clock.now_ms(), subject=_subject(subject))
+
+    def _tokens(self, *, subject: str | None = None, officer: str | None = None) -> SearchTokens:
+        return self._keys.tokens(self._clock.now_ms(), subject=subject, officer=officer)
 
     def rid(self, consumer: str, request_id: str) -> bytes:
         """The digest under which the log knows a request id of a consumer (its subsystem)."""
@@ -219,7 +222,7 @@ class ReadingRoom:
         self, look: Look, scope: str, results: int, question: dict[str, Any], *, subject: str | None = None
     ) -> int:
         """Record a look, at one person perhaps; the entry's serial, once it is durable. Raises `audit-unavailable`."""
-        tokens = self._keys.tokens(subject=_subject(subject), officer=look.reader.account)
+        tokens = self._tokens(subject=_subject(subject), officer=look.reader.account)
         return await self._record(look, scope, results, question, tokens)
 
     def sought(self, look: Look, request: Criteria, *, before: int | None = None, limit: int = MAX_ROWS) -> Sought:
@@ -228,7 +231,9 @@ class ReadingRoom:
             value = getattr(request, name)
             if value is not None:
                 parse(value)
-        tokens = self._keys.search_for(subject=_subject(request.subject), officer=request.officer, case=request.case)
+        tokens = self._keys.search_for(
+            self._clock.now_ms(), subject=_subject(request.subject), officer=request.officer, case=request.case
+        )
         return Sought(
             since=request.since,
             until=request.until,

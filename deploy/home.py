@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.client import (
+    YEARS_AHEAD,
     BodyKeys,
     EpochKeys,
     Group,
@@ -21,10 +22,11 @@ from audit.client import (
     heads_name,
     month_of,
     teller_name,
+    year_of,
 )
 from departments.client import DEPARTMENTS, Cast
 from deploy.process import write_private
-from exchange.clock import SystemClock
+from exchange.clock import Clock, SystemClock
 from exchange.keys import SigningKey
 
 INSTANCE, SANDBOX = "CN-YA", "CN-YA-TEST"
@@ -152,8 +154,7 @@ class Home:
             _make_key(self.witness_key_file(member), "Ed25519")
         for member in DEPARTMENTS:
             _make_text(self.secrets / f"{member}.token.key", secrets.token_hex(32))
-        if not (self.secrets / "epoch-keys.json").exists():
-            EpochKeys.generate().save(self.secrets / "epoch-keys.json")
+        _make_epoch_keys(self.secrets / "epoch-keys.json", SystemClock())
         if not self.body_keys.exists():
             BodyKeys.generate(month_of(SystemClock().now_ms())).save(self.body_keys)
         _make_text(self.secrets / f"{DELIVERER}.token.key", secrets.token_hex(32))
@@ -191,6 +192,15 @@ class Home:
 def _make_key(path: Path, alg: str) -> None:
     if not path.exists():
         SigningKey.generate(alg).save(path)
+
+
+def _make_epoch_keys(path: Path, clock: Clock) -> None:
+    """A key for this year and each of the years to come; those that are there stay."""
+    year = year_of(clock.now_ms())
+    held = EpochKeys.load(path) if path.exists() else None
+    keys = (held or EpochKeys.generate(year)).with_years(year, year + YEARS_AHEAD)
+    if keys is not held:
+        keys.save(path)
 
 
 def _make_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from audit.client import AccessesRequest, ListTrust, ProofError, parse_vkey, verify_list
+from audit.client import ListTrust, ProofError, parse_vkey, verify_list
 from deploy.running import HomeOption, LanguageOption, run_in_session
 from deploy.session import Session
 from deploy.speech import Speaker, one_line, speaker
@@ -35,30 +35,33 @@ def accesses(
     says = speaker(language)
     trusts: list[ListTrust] = []
 
-    async def read(session: Session) -> list[dict[str, Any]]:
+    async def read(session: Session) -> list[list[dict[str, Any]]]:
         trusts.append(load_list_trust(session.home.trust))
-        return await session.audit(await session.token(account)).accesses(AccessesRequest())
+        return await session.audit(await session.token(account)).all_accesses()
 
-    pages = run_in_session(home, says, read)
+    lists = run_in_session(home, says, read)
     try:
-        statement = verify_list(pages, trusts[0])
+        counts = [verify_list(pages, trusts[0]).head.n for pages in lists]
     except ProofError as error:
         says.bad(f"记录未通过验证：{error}", f"the list does not verify: {error}")
         raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps(pages, ensure_ascii=False, indent=1))
+        print(json.dumps([page for pages in lists for page in pages], ensure_ascii=False, indent=1))
         return
-    _show([row for page in pages for row in page["entries"]], says)
+    for pages in lists:
+        if len(lists) > 1:
+            says.say(f"第 {pages[0]['epoch']} 期", f"epoch {pages[0]['epoch']}")
+        _show([row for page in pages for row in page["entries"]], says)
     says.good(
-        f"共 {statement.head.n} 条，完整无缺，每条均已在日志中核实，并经复核方复核",
-        f"{statement.head.n} entries, none missing, each found in the log, counted again by a second party",
+        f"共 {sum(counts)} 条，完整无缺，每条均已在日志中核实，并经复核方复核",
+        f"{sum(counts)} entries, none missing, each found in the log, counted again by a second party",
     )
 
 
 @app.command("dispute")
 def dispute(
     n: Annotated[int, typer.Argument(min=1, help="Number of the entry in one's list.")],
-    epoch: Annotated[int | None, typer.Option(help="Of an older chain.")] = None,
+    epoch: Annotated[int | None, typer.Option(help="The year, of an older list.")] = None,
     account: AsPerson = "citizen",
     home: HomeOption = None,
     language: LanguageOption = None,

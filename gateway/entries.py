@@ -162,7 +162,7 @@ class Scribe:
             consent=account.consent,
             req=account.req,
             body_commit=commitment,
-            hidden_until_ms=at_ms + permit.right.hidden_days * _DAY_MS if permit.right.hidden_days else None,
+            hidden_until_ms=_hidden_until_ms(account, at_ms),
         )
         return ReleaseRow(
             grounds=self._grounds(account, permit, record, not_after_ms),
@@ -170,7 +170,7 @@ class Scribe:
             rid=rid,
             req=account.signed.digest,
             at_ms=at_ms,
-            content=self._content(account, leaf, body, blind),
+            content=self._content(account, at_ms, leaf, body, blind),
             quota=self._quota(permit, question),
             position=question.position,
         )
@@ -229,6 +229,7 @@ class Scribe:
             consent=account.consent,
             req=account.req,
             withheld={name: problem.code for name in names if name in known},
+            hidden_until_ms=_hidden_until_ms(account, at_ms),
         )
         heading = Heading(
             kind=EntryKind.DENY,
@@ -240,7 +241,7 @@ class Scribe:
             purpose=purpose,
             code=problem.code,
         )
-        return EntryRow(heading, self._content(account, leaf, body, blind), rid)
+        return EntryRow(heading, self._content(account, at_ms, leaf, body, blind), rid)
 
     def late(self, account: Account) -> EntryRow:
         """The entry of a provider's answer that came after its deadline and was dropped unread."""
@@ -258,6 +259,7 @@ class Scribe:
             rid=rid,
             req=account.req,
             body_commit=commitment,
+            hidden_until_ms=_hidden_until_ms(account, at_ms),
         )
         heading = Heading(
             kind=EntryKind.LATE,
@@ -267,7 +269,7 @@ class Scribe:
             provider=provider,
             service=service,
         )
-        return EntryRow(heading, self._content(account, leaf, body, blind))
+        return EntryRow(heading, self._content(account, at_ms, leaf, body, blind))
 
     def stranger(self, code: str, source: str, count: int) -> EntryRow:
         """The entry of refused requests that nobody authenticated, `count` of one code from one address."""
@@ -284,10 +286,11 @@ class Scribe:
         leaf = make_outcome_leaf(at_ms=at_ms, gateway=self._gateway, sent=sent, aborted=aborted, body_commit=commitment)
         return OutcomeRow(self._gateway, at_ms, tuple(sent), tuple(aborted), Content(leaf, body, blind))
 
-    def _content(self, account: Account, leaf: bytes, body: bytes, blind: bytes) -> Content:
+    def _content(self, account: Account, at_ms: int, leaf: bytes, body: bytes, blind: bytes) -> Content:
         headers, question = account.headers, account.question
         subject = question.subject if question is not None else None
-        return Content(leaf, body, blind, self._keys.tokens(subject=subject, officer=headers.officer, case=headers.case))
+        tokens = self._keys.tokens(at_ms, subject=subject, officer=headers.officer, case=headers.case)
+        return Content(leaf, body, blind, tokens)
 
 
 def refused(verdict: Verdict, stated: DailyQuota, now: float) -> Problem:
@@ -301,6 +304,21 @@ def refused(verdict: Verdict, stated: DailyQuota, now: float) -> Problem:
         limit = QuotaLimit(verdict.cause)
         return Problem("quota-exceeded", describe(limit, stated), **particulars(limit, now))
     return Problem(_OTHERWISE[verdict.answer])
+
+
+def _hidden_until_ms(account: Account, at_ms: int) -> int | None:
+    """Until when the person it is about does not see an entry (unix ms): a refusal would tell them of an investigation as well.
+
+    The permit's right says so. What was refused before a right was chosen goes by those that are in force for its purpose, and of
+    several by the one that hides for the shortest time.
+    """
+    if account.permit is not None:
+        days = account.permit.right.hidden_days
+    else:
+        rights = account.snapshot.rights(account.headers.consumer, account.headers.service)
+        asked = [right for right in rights if account.headers.purpose in right.purposes]
+        days = min((right.hidden_days for right in asked if right.valid_from <= at_ms / 1000 < right.valid_until), default=0)
+    return at_ms + days * _DAY_MS if days else None
 
 
 def replayed(code: str, at_ms: int, leaf: bytes) -> Problem:

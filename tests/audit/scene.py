@@ -177,7 +177,7 @@ class Scene:
                 hidden_until_ms=hidden_until_ms,
             )
 
-        content = self._content(leaf, members, subject=subject, officer=officer, case=case)
+        content = self._content(leaf, members, at_ms, subject=subject, officer=officer, case=case)
         quota = DailyQuota(1_000_000, 1_000_000, self.keys.quota_token(RIGHT, subject))
         return ReleaseRow(grounds, service, rid, req, at_ms, content, quota)
 
@@ -201,7 +201,7 @@ class Scene:
                 rid=rid,
             )
 
-        content = self._content(leaf, {"subject": subject, "officer": OFFICER}, subject=subject, officer=OFFICER)
+        content = self._content(leaf, {"subject": subject, "officer": OFFICER}, at, subject=subject, officer=OFFICER)
         heading = Heading(EntryKind.DENY, at, "gateway-2", consumer, PROVIDER, SERVICE, PURPOSE, code)
         return await self.denials.append(EntryRow(heading, content, rid))
 
@@ -220,7 +220,7 @@ class Scene:
         def leaf(commitment: str) -> bytes:
             return make_lift_leaf(at_ms=at_ms, ground_kind=kind, ground=ground, cause="test", floor=floor, body_commit=commitment)
 
-        row = FenceRow(kind, ground, "test", at_ms, self._content(leaf, {"by": "registrar"}))
+        row = FenceRow(kind, ground, "test", at_ms, self._content(leaf, {"by": "registrar"}, at_ms))
         serial = await self.registry.lift(row, floor=floor)
         assert serial is not None
         return serial
@@ -234,11 +234,11 @@ class Scene:
         def leaf(commitment: str) -> bytes:
             return make_fence_leaf(at_ms=at_ms, ground_kind=kind, ground=named, cause="test", body_commit=commitment)
 
-        return FenceRow(kind, ground, "test", at_ms, self._content(leaf, members))
+        return FenceRow(kind, ground, "test", at_ms, self._content(leaf, members, at_ms))
 
-    def _content(self, leaf: Callable[[str], bytes], members: Mapping[str, Any], **named: str) -> Content:
+    def _content(self, leaf: Callable[[str], bytes], members: Mapping[str, Any], at_ms: int, **named: str) -> Content:
         body, blind = plain_body(members), new_blind()
-        return Content(leaf(commit_body(body, blind)), body, blind, self.keys.tokens(**named) if named else None)
+        return Content(leaf(commit_body(body, blind)), body, blind, self.keys.tokens(at_ms, **named) if named else None)
 
     async def integrate(self) -> None:
         """Give every entry its place, and sign a checkpoint."""
@@ -315,9 +315,9 @@ class ReadingSide:
         claims |= more
         return sign_compact(self.issuer_key, ACCESS_TOKEN_TYPE, claims)
 
-    def client(self, *roles: str, account: str = "auditor-1") -> AuditClient:
+    def client(self, *roles: str, account: str = "auditor-1", **more: str) -> AuditClient:
         """A client with such a token, or without any if there are no roles."""
-        return AuditClient(AUDIT_URL, self.http, (lambda: self.token(*roles, account=account)) if roles else None)
+        return AuditClient(AUDIT_URL, self.http, (lambda: self.token(*roles, account=account, **more)) if roles else None)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from audit.epoch import year_of
 from audit.findings import Fault
 from audit.fsck import fsck
 from audit.heads import HeadStatement, open_statement, teller_name
@@ -148,15 +149,18 @@ async def test_a_person_of_whom_nothing_is_recorded_gets_a_list_of_nothing(scene
 
 async def test_each_epoch_has_a_list_of_its_own(scene: Scene, tmp_path: Path) -> None:
     await scene.release(ALICE)
-    scene.keys = scene.keys.begin_epoch()
+    year = year_of(now_ms())
+    scene.keys = scene.keys.with_years(year, year + 1)
     await scene.release(ALICE)
     await scene.release(ALICE)
     await scene.number()
     async with open_reading_side(scene, tmp_path) as side:
         newest, oldest = await pages_of(side), await pages_of(side, epoch=1)
-        assert newest[0]["chains"] == [{"epoch": 1, "count": 1}, {"epoch": 2, "count": 2}]
+        assert newest[0]["chains"] == [{"epoch": 1, "count": 1}, {"epoch": year, "count": 2}]
         assert (verify_list(newest, TRUST).head.n, verify_list(oldest, TRUST).head.n) == (2, 1)
-        assert (await ask(side, epoch=3)).status_code == 404
+        assert (await ask(side, epoch=year + 1)).status_code == 404, "it has not begun"
+        whole = await side.client("citizen", account="account-of-somebody", subject=ALICE).all_accesses()
+        assert [(pages[0]["epoch"], verify_list(pages, TRUST).head.n) for pages in whole] == [(1, 1), (year, 2)]
 
 
 async def test_a_list_outlives_the_bodies_of_its_entries(scene: Scene, side: ReadingSide) -> None:

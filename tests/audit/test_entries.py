@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from exchange.canonical import b64url, canonical, parse_json
 
 EVENTS = Path(entries.__file__).with_name("events.md")
 BLIND = bytes(range(32))
+
+
+def moment(year: int, month: int) -> int:
+    """The first instant of a month, unix ms."""
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp() * 1000)
+
+
+NOON, NEW_YEAR = moment(2026, 7), moment(2027, 1)
 COMMON: dict[str, Any] = {"at_ms": 1_800_000_000_000, "body_commit": "c"}
 ASKED: dict[str, Any] = {
     **COMMON,
@@ -80,6 +89,23 @@ def test_a_leaf_has_the_fields_of_the_written_list_and_is_canonical(kind: str) -
     assert canonical(leaf) == LEAVES[kind]
 
 
+def test_what_a_right_hides_says_until_when_and_nothing_else_speaks_of_it() -> None:
+    sealed: dict[str, Any] = {"code": "quota-exceeded", "gateway": "gateway-1"}
+    plain, hidden = entries.make_deny_leaf(**COMMON, **sealed), entries.make_deny_leaf(**COMMON, **sealed, hidden_until_ms=9)
+    assert parse_json(hidden) == parse_json(plain) | {"hidden_until": 9}
+    route: dict[str, Any] = {
+        "gateway": "g",
+        "consumer": "a/b/c/d",
+        "provider": "a/b/e/f",
+        "service": "a/b/e/f/g",
+        "rid": BLIND,
+        "req": "r",
+    }
+    late = entries.make_late_leaf(**COMMON, **route, hidden_until_ms=9)
+    assert parse_json(late)["hidden_until"] == 9
+    assert not any(b"hidden_until" in leaf for leaf in (plain, *LEAVES.values()))
+
+
 def test_the_names_in_a_release_are_sorted_whatever_order_they_came_in() -> None:
     leaf = parse_json(LEAVES["release"])
     assert (leaf["full"], leaf["masked"], leaf["facts"]) == (["a", "b"], ["m"], [])
@@ -117,21 +143,38 @@ def test_a_leaf_cannot_be_matched_with_any_of_the_values_it_might_stand_for() ->
 
 
 def test_tokens_are_keyed_told_apart_by_kind_and_found_again_in_a_later_epoch() -> None:
-    keys = EpochKeys.generate()
-    before = keys.tokens(subject="x", officer="x", case="x")
+    keys = EpochKeys.generate(2026).with_years(2026, 2028)
+    before = keys.tokens(NOON, subject="x", officer="x", case="x")
     assert len({before.subject, before.officer, before.case}) == 3
-    assert before.subject == hmac.digest(keys.epochs[1], b"subject\x00x", "sha256")
-    later = keys.begin_epoch()
-    assert later.tokens(subject="x").subject != before.subject
-    assert [tokens.epoch for tokens in later.search_for(subject="x")] == [2, 1]
-    assert later.search_for(subject="x")[1].subject == before.subject
-    assert EpochKeys.generate().tokens(subject="x").subject != before.subject
+    assert (before.epoch, before.subject) == (2026, hmac.digest(keys.epochs[2026], b"subject\x00x", "sha256"))
+    assert keys.tokens(NEW_YEAR, subject="x").subject != before.subject
+    assert [tokens.epoch for tokens in keys.search_for(NEW_YEAR, subject="x")] == [2027, 2026]
+    assert keys.search_for(NEW_YEAR, subject="x")[1].subject == before.subject
+    assert EpochKeys.generate().tokens(NOON, subject="x").subject != before.subject
+
+
+def test_an_epoch_begins_with_its_year_in_every_process_at_once() -> None:
+    keys = EpochKeys.generate(1).with_years(2026, 2028)
+    moments = [(NEW_YEAR - 1, 2026), (NEW_YEAR, 2027), (moment(2028, 7), 2028), (moment(2040, 1), 2028), (moment(2025, 6), 1)]
+    assert [keys.tokens(at_ms).epoch for at_ms, _ in moments] == [epoch for _, epoch in moments]
+    assert [tokens.epoch for tokens in keys.search_for(NEW_YEAR - 1)] == [2026, 1], "no key of a year to come is looked for"
+    assert keys.without_before(2027).tokens(NOON).epoch == 2027, "a clock that goes wrong finds a key all the same"
+
+
+def test_years_get_their_keys_once() -> None:
+    keys = EpochKeys.generate(2026)
+    ahead = keys.with_years(2026, 2036)
+    assert sorted(ahead.epochs) == list(range(2026, 2037))
+    assert (ahead.epochs[2026], ahead.request_key) == (keys.epochs[2026], keys.request_key)
+    assert ahead.with_years(2026, 2036) is ahead
+    later = ahead.without_before(2030).with_years(2031, 2041)
+    assert sorted(later.epochs) == list(range(2030, 2042)), "a key that was destroyed is not made again"
 
 
 def test_a_request_id_keeps_its_digest_when_an_epoch_begins() -> None:
     keys = EpochKeys.generate()
     rid = keys.rid("a/b/c/d", "id-1")
-    assert keys.begin_epoch().rid("a/b/c/d", "id-1") == rid
+    assert keys.with_years(2026, 2027).rid("a/b/c/d", "id-1") == rid
     assert keys.rid("a/b/c/d", "id-2") != rid
     assert keys.rid("a/b/c/e", "id-1") != rid
 
@@ -140,14 +183,14 @@ def test_a_quota_token_is_keyed_another_for_each_right_and_the_same_in_the_next_
     keys = EpochKeys.generate()
     token = keys.quota_token("sha256:right", "11010519491231002X")
     assert token == hmac.digest(keys.request_key, b"quota\x00sha256:right\x0011010519491231002X", "sha256")[:16]
-    assert keys.begin_epoch().quota_token("sha256:right", "11010519491231002X") == token
+    assert keys.with_years(2026, 2027).quota_token("sha256:right", "11010519491231002X") == token
     others = [("sha256:other", "11010519491231002X"), ("sha256:right", "440524188001010014")]
     assert token not in {keys.quota_token(*other) for other in others}
     assert EpochKeys.generate().quota_token("sha256:right", "11010519491231002X") != token
 
 
 def test_keys_are_read_as_they_were_written_by_their_owner_only(tmp_path: Path) -> None:
-    keys = EpochKeys.generate().begin_epoch()
+    keys = EpochKeys.generate().with_years(2026, 2027)
     path = tmp_path / "epoch-keys.json"
     keys.save(path)
     assert EpochKeys.load(path) == keys

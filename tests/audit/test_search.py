@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from audit.append import EntryDesk
 from audit.auditor_client import AuditClient
 from audit.bodies import BodyReader
-from audit.epoch import EpochKeys
+from audit.epoch import EpochKeys, year_of
 from audit.model import EntryKind, EntryRow, Heading
 from audit.search import MAX_ROWS, BodyState, Criteria, Look, OpenedEntry, ReadingRoom, SearchRequest
 from audit.search_store import ReadingPool
@@ -146,10 +146,10 @@ async def test_a_provider_s_name_does_not_find_those_that_begin_with_it(scene: S
 
 
 async def test_entries_of_every_epoch_are_found(database: Database, tmp_path: Path) -> None:
-    first_year = EpochKeys.generate()
+    first_year, year = EpochKeys.generate(), year_of(now_ms())
     async with open_scene(database, tmp_path, first_year) as then:
         old = await then.release(BOB)
-    async with open_scene(database, tmp_path, first_year.begin_epoch()) as now, open_reading_side(now, tmp_path) as side:
+    async with open_scene(database, tmp_path, first_year.with_years(year, year)) as now, open_reading_side(now, tmp_path) as side:
         new = await now.release(BOB)
         auditor = side.client("auditor")
         assert await serials(auditor, subject=BOB) == [new, old]
