@@ -70,9 +70,12 @@ class AuditClient:
             request = request.model_copy(update={"after": pages[-1]["next"]})
 
     async def all_accesses(self) -> list[list[dict[str, Any]]]:
-        """One's own lists of all years, oldest first and none of them empty except the newest; each as `accesses` gives it."""
+        """One's own lists of all years that are kept, oldest first, each as `accesses` gives it.
+
+        The empty ones too: that a list is empty is signed, and the counts that a page gives of the others are not.
+        """
         newest = await self.accesses(AccessesRequest())
-        older = [each["epoch"] for each in newest[0]["chains"] if each["count"] and each["epoch"] < newest[0]["epoch"]]
+        older = [each["epoch"] for each in newest[0]["chains"] if each["epoch"] < newest[0]["epoch"]]
         return [*[await self.accesses(AccessesRequest(epoch=epoch)) for epoch in older], newest]
 
     async def export(self, request: ExportRequest) -> ExportPage:

@@ -48,8 +48,8 @@ def accesses(
     if as_json:
         print(json.dumps([page for pages in lists for page in pages], ensure_ascii=False, indent=1))
         return
-    for pages in lists:
-        if len(lists) > 1:
+    for pages, count in zip(lists, counts, strict=True):
+        if count and len(lists) > 1:
             says.say(f"第 {pages[0]['epoch']} 期", f"epoch {pages[0]['epoch']}")
         _show([row for page in pages for row in page["entries"]], says)
     says.good(

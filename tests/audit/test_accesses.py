@@ -161,6 +161,8 @@ async def test_each_epoch_has_a_list_of_its_own(scene: Scene, tmp_path: Path) ->
         assert (await ask(side, epoch=year + 1)).status_code == 404, "it has not begun"
         whole = await side.client("citizen", account="account-of-somebody", subject=ALICE).all_accesses()
         assert [(pages[0]["epoch"], verify_list(pages, TRUST).head.n) for pages in whole] == [(1, 1), (year, 2)]
+        nobodys = await side.client("citizen", account="account-of-somebody", subject=BOB).all_accesses()
+        assert [(pages[0]["epoch"], verify_list(pages, TRUST).head.n) for pages in nobodys] == [(1, 0), (year, 0)]
 
 
 async def test_a_list_outlives_the_bodies_of_its_entries(scene: Scene, side: ReadingSide) -> None:
