@@ -135,3 +135,13 @@ def machine_facts() -> dict[str, object]:
         lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
         facts["memory_gb"] = next(round(int(line.split()[1]) / 1024**2, 1) for line in lines if line.startswith("MemTotal"))
     return facts
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has held since its program began, in MiB (VmHWM of proc(5)).
+
+    `getrusage` would count what its parent held when it forked.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    [peak] = [line for line in lines if line.startswith("VmHWM:")]
+    return int(peak.split()[1]) / 1024
