@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from audit.client import TrustPolicy, load_policy, verify_proof
 from departments.client import EventDoor
 from exchange.problem import Problem
 from gateway.client import Wanted
@@ -230,3 +234,46 @@ async def test_an_event_of_one_id_happens_once(scene: Scene) -> None:
     assert await heard.nothing_more()
     with pytest.raises(Problem, match="conflict"):
         await scene.session.department("market-regulation").say(STRUCK_OFF, firm, {}, identifier=name)
+
+
+@asynccontextmanager
+async def witnesses_demanded(scene: Scene) -> AsyncIterator[None]:
+    """The purpose demands witnesses within the block."""
+    names = {"id": CLOSURE, "name_zh": "企业注销联办", "name_en": "Closing an enterprise"}
+    people = await scene.session.token("registrar"), await scene.session.token("reviewer")
+    filings = scene.registry().filings
+    await filings.carry_through(*people, "purpose", {**names, "witnessed": True})
+    try:
+        yield
+    finally:
+        await filings.carry_through(*people, "purpose", names)
+
+
+@pytest.mark.invariant("I-16")
+async def test_a_delivery_for_such_a_purpose_leaves_only_when_witnesses_have_cosigned_its_entry(scene: Scene) -> None:
+    """And while they are away it waits under its number: nothing is skipped, nothing comes twice."""
+    firm, heard = scene.exchange.cast.buying_firm.id, await scene.subscribe(TAX)
+    await scene.say(CHANGED, firm, {"scope": "一"})
+    [before] = await heard.pull(1)
+    async with witnesses_demanded(scene):
+        await scene.say(CHANGED, firm, {"scope": "二"})
+        [witnessed] = await scene.eventually(lambda: heard.pull(1))
+        [(leaf,)] = await scene.log(
+            "SELECT leaf FROM audit.entry WHERE kind = 'release' AND gateway = 'deliverer' ORDER BY serial DESC LIMIT 1"
+        )
+        # No waiting here: when the delivery is there, so is the proof.
+        policy = load_policy(scene.session.home.witness_policy)
+        found = verify_proof(await scene.session.audit().proof(leaf, witnessed=True), leaf, TrustPolicy.of(policy))
+        assert policy.is_met(signature.key for signature in found.checkpoint.cosignatures)
+        scene.exchange.supervisor.kill("notary", signal.SIGSTOP)
+        try:
+            await scene.say(CHANGED, firm, {"scope": "三"})
+            with pytest.raises(Problem) as refused:
+                await heard.pull(1)
+            assert refused.value.code == "audit-unavailable"
+        finally:
+            scene.exchange.supervisor.kill("notary", signal.SIGCONT)
+        [after] = await scene.eventually(lambda: heard.pull(1))
+    assert [each.place.sequence for each in (before, witnessed, after)] == [1, 2, 3]
+    assert after.told is not None
+    assert await heard.nothing_more()
